@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Few-shot accuracy of a frozen language model on audio words, beside chance, neighbours and plain features.
+
+    python benchmarks/fewshot.py --data FOLDER --ways 2 --shots 1 --episodes 500 --scorer channel direct
+
+FOLDER is an audiofolder (metadata.csv with file_name and label), a CSV file (file, label) or a folder with one
+sub-folder per label. Query and demonstrations never share what --group-by names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import _common
+
+from llmcodec.evaluation import draw_episodes, evaluate_fewshot, load_episodes, read_labelled, save_episodes
+from llmcodec.llm import load_llm
+from llmcodec.models import locate
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = _common.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--group-by", metavar="COLUMN", help="default: recording, speaker or voice, else file")
+    parser.add_argument("--ways", type=int, default=2)
+    parser.add_argument("--shots", type=int, default=1)
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--queries", type=int, default=1, help="queries that share an episode's demonstrations")
+    parser.add_argument("--load-episodes", type=Path, metavar="FILE", help="use these episodes instead of drawing some")
+    parser.add_argument("--save-episodes", type=Path, metavar="FILE", help="write the episodes that were used")
+    parser.add_argument("--template", default="sound", help="name or YAML file")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="default: those of the template")
+    parser.add_argument("--scorer", nargs="*", default=["channel"], help="none at all: only the baselines")
+    parser.add_argument("--llm", help="folder, hub id, or a name below $LLMCODEC_MODELS")
+    parser.add_argument("--whisper", default="openai/whisper-base", help="model of the feature baselines")
+    parser.add_argument("--no-whisper", action="store_true", help="leave them out")
+    arguments = parser.parse_args(argv)
+    _common.set_threads(arguments)
+
+    folder = read_labelled(arguments.data, arguments.group_by)
+    if arguments.load_episodes is not None:
+        episodes = load_episodes(arguments.load_episodes, folder)
+    else:
+        episodes = draw_episodes(
+            folder, arguments.ways, arguments.shots, arguments.episodes, arguments.seed, arguments.queries
+        )
+    if arguments.save_episodes is not None:
+        save_episodes(arguments.save_episodes, folder, episodes)
+    codec, named = _common.load_codec(arguments.codec)
+    llm = load_llm(arguments.llm and locate(arguments.llm)) if arguments.scorer else None
+    with _common.progress() as tell:
+        found = evaluate_fewshot(
+            folder, codec, llm, arguments.template, arguments.scorer, episodes=episodes, seed=arguments.seed,
+            layers=arguments.layers, whisper=None if arguments.no_whisper else arguments.whisper,
+            codec_name=named["name"], progress=tell,
+        )  # fmt: skip
+    _common.report(arguments, found.to_dict(), found.to_markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    _common.run(main)

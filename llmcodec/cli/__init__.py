@@ -1,0 +1,50 @@
+"""The command line. A command reads its options, calls the package and prints; heavy imports wait until it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import llmcodec
+from llmcodec.cli import classify, codes, demo, evaluate, models, train, words
+from llmcodec.cli.common import ErrorLine
+
+app = typer.Typer(
+    cls=ErrorLine,
+    help="Audio as words for any frozen language model: encode, decode and classify sound with a few examples.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmcodec {llmcodec.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(demo.demo)
+app.command()(classify.classify)
+app.command()(words.words)
+app.command()(codes.encode)
+app.command()(codes.decode)
+app.command("eval")(evaluate.evaluate)
+app.command()(train.train)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Entry point of the `llmcodec` script."""
+    app(prog_name="llmcodec")

@@ -1,0 +1,79 @@
+"""`eval`: how well a language model names the sounds of a labelled folder, beside its baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmcodec.cli.common import (
+    CodecOption,
+    ForceOption,
+    JsonOption,
+    LayersOption,
+    LLMOption,
+    TemplateOption,
+    ThreadsOption,
+    check_output,
+    layer_list,
+    load_codec,
+    print_json,
+    progress,
+)
+from llmcodec.errors import ConfigError
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled clips, as DEMOS of classify.")],
+    ways: Annotated[int, typer.Option(help="Classes in an episode.")] = 2,
+    shots: Annotated[int, typer.Option(help="Demonstrations of each class.")] = 1,
+    episodes: Annotated[int, typer.Option(help="How many, one query each.")] = 100,
+    scorer: Annotated[
+        list[str] | None, typer.Option(help="channel or direct; may be repeated. [default: channel]")
+    ] = None,
+    template: TemplateOption = "sound",
+    layers: LayersOption = None,
+    llm: LLMOption = None,
+    codec: CodecOption = None,
+    whisper: Annotated[str, typer.Option(help="Model of the feature baselines, or none.")] = "openai/whisper-base",
+    group_by: Annotated[
+        str | None,
+        typer.Option(help="Column that query and demonstrations never share. [default: recording, speaker ...]"),
+    ] = None,
+    seed: int = 0,
+    threads: ThreadsOption = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report here too: .json or .md.")] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure few-shot accuracy over random episodes, with baselines on the same ones."""
+    from llmcodec.evaluation import evaluate_fewshot, read_labelled
+    from llmcodec.evaluation.provenance import write_text
+    from llmcodec.llm import load_llm
+
+    if out and out.suffix not in (".json", ".md"):
+        raise ConfigError(f"{out}: a report is a .json or .md file")
+    if out:
+        check_output(out, force)
+    folder = read_labelled(data, group_by)
+    model = load_codec(codec, threads)
+    with progress() as bar:
+        tasks = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done)
+
+        report = evaluate_fewshot(
+            folder, model, load_llm(llm), template, scorer or ["channel"], ways, shots, episodes, seed,
+            layers=layer_list(layers), whisper=None if whisper == "none" else whisper, codec_name=codec or "default",
+            progress=tell,
+        )  # fmt: skip
+    if out:
+        write_text(out, (report.to_json() if out.suffix == ".json" else report.to_markdown()) + "\n")
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        typer.echo(report.to_markdown())

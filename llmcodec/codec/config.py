@@ -1,0 +1,101 @@
+"""What a codec is made of: the content of a checkpoint's config.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from math import lcm
+from typing import Any
+
+from llmcodec.errors import ModelError
+
+
+@dataclass(frozen=True)
+class SpectralConfig:
+    """The `spectral` backbone: ConvNeXt blocks at the frame rate between a log-mel input and an inverse STFT output."""
+
+    fft_size: int = 640
+    hop: int = 160
+    mels: int = 100
+    spectra_per_frame: int = 3
+    kernel: int = 7
+    expansion: int = 3
+    encoder_width: int = 320
+    encoder_depth: int = 5
+    context_width: int = 448
+    context_depth: int = 5
+    decoder_width: int = 352
+    decoder_depth: int = 7
+    fine_width: int = 160
+    fine_depth: int = 2
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """One residual layer: a code every `stride` frames, chosen among words by cosine in `lookup_dim` dimensions.
+
+    With `from_context` the encoder's context branch chooses the word (the layer says what is heard); otherwise the
+    residual does (the layer says what is still missing).
+    """
+
+    name: str
+    stride: int
+    lookup_dim: int
+    from_context: bool = False
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Everything needed to build an `LLMCodec` before its weights are loaded."""
+
+    sample_rate: int = 16_000
+    latent_dim: int = 256
+    backbone: SpectralConfig = field(default_factory=SpectralConfig)
+    layers: tuple[LayerConfig, ...] = (
+        LayerConfig("semantic", 4, 64, from_context=True),
+        LayerConfig("coarse", 2, 16),
+        LayerConfig("fine", 1, 16),
+    )
+
+    def __post_init__(self) -> None:
+        context = [layer.stride for layer in self.layers if layer.from_context]
+        if len(context) > 1:
+            raise ModelError("at most one layer of a codec can be chosen from context")
+        if len({layer.name for layer in self.layers}) != len(self.layers):
+            raise ModelError("the layers of a codec need different names")
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples in one frame (480: 30 ms at 16 kHz)."""
+        return self.backbone.hop * self.backbone.spectra_per_frame
+
+    @property
+    def frames_multiple(self) -> int:
+        """Clips are zero-padded to a multiple of this many frames, so that every stride divides them."""
+        return lcm(*(layer.stride for layer in self.layers))
+
+    @property
+    def context_stride(self) -> int:
+        """Frames per step of the context branch; 0 when no layer uses it."""
+        return next((layer.stride for layer in self.layers if layer.from_context), 0)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> CodecConfig:
+        """ModelError names an unknown or missing field."""
+        try:
+            values = json.loads(text)
+            layers = tuple(_build(LayerConfig, layer) for layer in values.pop("layers"))
+            backbone = _build(SpectralConfig, values.pop("backbone"))
+            return _build(cls, {**values, "layers": layers, "backbone": backbone})
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"config.json is not that of a codec: {error}") from error
+
+
+def _build(kind: type, values: dict[str, Any]) -> Any:
+    unknown = set(values) - {entry.name for entry in fields(kind)}
+    if unknown:
+        raise ModelError(f"config.json: {kind.__name__} has no field {', '.join(sorted(unknown))}")
+    return kind(**values)

@@ -1,0 +1,231 @@
+"""LLMCodec: audio to words of a language model, and back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from llmcodec.codec import streaming
+from llmcodec.codec.codes import PADDING, AudioCodes
+from llmcodec.codec.config import CodecConfig
+from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
+from llmcodec.codec.spectral import Decoder, Encoder
+from llmcodec.errors import AudioError, ModelError
+from llmcodec.vocabulary import Vocabulary
+
+MAX_BATCH_SECONDS = 120.0  # longer batches are split, longer clips are coded block by block
+
+
+class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license="apache-2.0"):
+    """A multi-scale residual codec whose codebooks are words of a language model.
+
+    vocabularies: one per layer; `vocabularies[l].words[code]` is the word of a code of layer l.
+    """
+
+    def __init__(self, config: CodecConfig, vocabularies: Sequence[Vocabulary]) -> None:
+        super().__init__()
+        if len(vocabularies) != len(config.layers):
+            raise ModelError(f"{len(config.layers)} layers need as many vocabularies, not {len(vocabularies)}")
+        self.config = config
+        self.vocabularies = tuple(vocabularies)
+        self.encoder = Encoder(config)
+        self.quantizer = ResidualQuantizer(config, tuple(len(vocabulary) for vocabulary in vocabularies))
+        self.decoder = Decoder(config)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.config.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.config.sample_rate / self.config.frame_samples
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(layer.stride for layer in self.config.layers)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return tuple(layer.name for layer in self.config.layers)
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(self.frame_rate / stride for stride in self.strides)
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.window.device
+
+    def forward(
+        self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, list[LayerOutput]]:
+        """For training: wave [B, T] of whole frames, mask [B, F, 1] -> wave [B, T], quantised latent, layer outputs.
+
+        `tables` replaces the stored codebooks while their projections are being trained.
+        """
+        latent, context = self.encoder(wave, mask)
+        quantised, outputs = self.quantizer(latent, context, mask, tables)
+        return self.decoder(quantised, mask), quantised, outputs
+
+    def encode(self, waves: Tensor | Sequence[Tensor]) -> AudioCodes:
+        """One waveform float32 [T] or a list of them (any lengths) at `sample_rate` -> codes, one row per waveform.
+
+        Layer l of a clip has ceil(ceil(T / frame_samples) / stride_l) codes. AudioError on an empty or non-finite wave.
+        """
+        clips = [waves] if isinstance(waves, Tensor) else list(waves)
+        for number, clip in enumerate(clips):
+            if clip.ndim != 1 or not len(clip):
+                raise AudioError(f"clip {number}: a waveform is [samples] and not empty, not {list(clip.shape)}")
+            if not torch.isfinite(clip).all():
+                raise AudioError(f"clip {number}: holds values that are not finite")
+        parts: list[AudioCodes] = []
+        limit = int(MAX_BATCH_SECONDS * self.sample_rate)
+        for group in _groups([len(clip) for clip in clips], limit):
+            if len(clips[group[0]]) > limit:
+                long = clips[group[0]]
+                pieces = list(self.stream_encode(long.split(self.sample_rate * 10)))
+                parts.append(streaming.join_codes(pieces))
+            else:
+                parts.append(self._encode_batch([clips[number] for number in group]))
+        return AudioCodes.cat(parts)
+
+    def decode(self, codes: AudioCodes) -> list[Tensor]:
+        """Codes -> one waveform float32 [samples] per clip, each exactly as long as the one that was encoded."""
+        self.check(codes)
+        waves: list[Tensor] = []
+        limit = int(MAX_BATCH_SECONDS * self.sample_rate)
+        for group in _groups(codes.samples.tolist(), limit):
+            if int(codes.samples[group[0]]) > limit:
+                waves.append(torch.cat(list(self.stream_decode(codes[group[0]]))))
+            else:
+                waves.extend(self._decode_batch(AudioCodes.cat([codes[number] for number in group])))
+        return waves
+
+    def stream_encode(self, chunks: Iterable[Tensor]) -> Iterator[AudioCodes]:
+        """Chunks float32 [t] of one clip, of any sizes -> codes piece by piece, in constant memory.
+
+        Joined with `llmcodec.codec.join_codes` they equal `encode` of the whole clip.
+        """
+        return streaming.stream_encode(self._encode_batch, chunks, self.config, self.encoder.reach)
+
+    def stream_decode(self, codes: AudioCodes) -> Iterator[Tensor]:
+        """The waveform of one clip piece by piece, in constant memory; joined, it equals `decode`."""
+        self.check(codes)
+        return streaming.stream_decode(self._decode_batch, codes, self.config, self.decoder.reach)
+
+    def check(self, codes: AudioCodes) -> None:
+        """ModelError when `codes` cannot be of this codec."""
+        codes.check(self.strides, [len(vocabulary) for vocabulary in self.vocabularies], self.config.frame_samples)
+
+    @torch.inference_mode()
+    def _encode_batch(self, clips: Sequence[Tensor]) -> AudioCodes:
+        unit = self.config.frame_samples * self.config.frames_multiple
+        samples = torch.tensor([len(clip) for clip in clips])
+        units = -(-samples // unit)
+        width = int(units.max()) * unit
+        wave = torch.stack([nn.functional.pad(clip.to(self.device), (0, width - len(clip))) for clip in clips])
+        mask = self._mask(units * self.config.frames_multiple)
+        latent, context = self.encoder(wave, mask)
+        _, outputs = self.quantizer(latent, context, mask)
+        frames = -(-samples // self.config.frame_samples)
+        layers = []
+        for output, stride in zip(outputs, self.strides, strict=True):
+            counts = -(-frames // stride)
+            codes = output.codes.cpu()[:, : int(counts.max())]
+            layers.append(codes.masked_fill(torch.arange(codes.shape[1]) >= counts[:, None], PADDING))
+        return AudioCodes(tuple(layers), samples)
+
+    @torch.inference_mode()
+    def _decode_batch(self, codes: AudioCodes) -> list[Tensor]:
+        frames = -(-codes.samples // self.config.frame_samples)
+        mask = self._mask(frames)
+        latent = self.quantizer.decode([layer.clamp(min=0).to(self.device) for layer in codes.layers], mask.shape[1])
+        wave = self.decoder(latent, mask).cpu()
+        return [row[:count] for row, count in zip(wave, codes.samples.tolist(), strict=True)]
+
+    def _mask(self, frames: Tensor) -> Tensor:
+        """frames long [B] -> float [B, max, 1]: 1 on a clip's frames, 0 behind."""
+        return (torch.arange(int(frames.max())) < frames[:, None])[..., None].float().to(self.device)
+
+    # Checkpoints: config.json, one words/<layer>.txt per layer, model.safetensors (half precision on disk).
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        (save_directory / "words").mkdir(exist_ok=True)
+        (save_directory / "config.json").write_text(self.config.to_json(), encoding="utf-8")
+        for name, vocabulary in zip(self.layer_names, self.vocabularies, strict=True):
+            (save_directory / "words" / f"{name}.txt").write_text("\n".join(vocabulary.words) + "\n", encoding="utf-8")
+        state = {name: value.to(torch.float16).contiguous() for name, value in self.state_dict().items()}
+        (save_directory / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+
+    def save_checkpoint(self, folder: str | Path) -> None:
+        """`save_pretrained`, whole or not at all: written beside the folder and renamed. ModelError if that fails."""
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = folder.with_name(f".{uuid.uuid4().hex}")
+        try:
+            work.mkdir()
+            self._save_pretrained(work)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(work, folder)
+        except OSError as error:
+            raise ModelError(f"{folder}: cannot be written: {error.strerror}") from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **options: Any) -> LLMCodec:
+        """The codec inside the package, or that of a folder or hub id (`revision`, `token`, ... go to the hub).
+
+        In evaluation mode, float32. ModelError when it is not there or damaged.
+        """
+        if pretrained_model_name_or_path is None:
+            return cls._from_folder(Path(str(files("llmcodec") / "data" / "codec")))
+        if Path(pretrained_model_name_or_path).is_dir():
+            return cls._from_folder(Path(pretrained_model_name_or_path))
+        try:
+            folder = snapshot_download(str(pretrained_model_name_or_path), **options)
+        except Exception as error:  # the hub client raises many kinds
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"codec {str(pretrained_model_name_or_path)!r} is neither a folder nor to be had from the hub: {reason}"
+            ) from error
+        return cls._from_folder(Path(folder))
+
+    @classmethod
+    def _from_folder(cls, folder: Path) -> LLMCodec:
+        try:
+            config = CodecConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
+            words = [(folder / "words" / f"{layer.name}.txt").read_text(encoding="utf-8") for layer in config.layers]
+            codec = cls(config, [Vocabulary(tuple(text.split("\n")[:-1])) for text in words])
+            state = load_file(folder / "model.safetensors")
+            codec.load_state_dict({name: value.float() for name, value in state.items()})
+        except (ModelError, OSError, UnicodeDecodeError, SafetensorError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{folder}: not a codec checkpoint: {reason}") from error
+        return codec.eval().requires_grad_(False)
+
+
+def _groups(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Positions of clips in order, as many together as fit `limit` samples when padded to the longest; at least one."""
+    group: list[int] = []
+    longest = 0
+    for number, length in enumerate(lengths):
+        longest = max(longest, length)
+        if group and longest * (len(group) + 1) > limit:
+            yield group
+            group, longest = [], length
+        group.append(number)
+    if group:
+        yield group

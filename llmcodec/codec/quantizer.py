@@ -1,0 +1,137 @@
+"""Residual quantisation whose codebooks are tables of words.
+
+A layer's table [V, d] holds one unit row per word: a projection of the language model's frozen embeddings, computed
+once by whoever trained the codec. Encoding takes the row with the largest cosine to the query; decoding looks rows up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from llmcodec.codec.config import CodecConfig, LayerConfig
+
+
+class QueryNorm(nn.Module):
+    """Zero mean and unit variance per dimension, over all valid frames seen in training (batch norm, no affine)."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, dim: int, momentum: float = 0.02) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("variance", torch.ones(dim))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, T, d], mask [B, T, 1]."""
+        mean, variance = self.mean, self.variance
+        if self.training:
+            count = mask.sum().clamp(min=2)
+            mean = (x * mask).sum((0, 1)) / count
+            variance = ((x - mean).square() * mask).sum((0, 1)) / count
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.momentum)
+                self.variance.lerp_(variance, self.momentum)
+        return (x - mean) / (variance + 1e-5).sqrt()
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """What one layer did: codes long [B, T], unit queries and chosen unit rows float [B, T, d], their vectors in the
+    latent space float [B, T, latent], mask [B, T, 1]."""
+
+    codes: Tensor
+    query: Tensor
+    row: Tensor
+    vector: Tensor
+    mask: Tensor
+
+    @property
+    def straight_through(self) -> Tensor:
+        """The rows, with the gradient of the queries."""
+        return self.query + (self.row - self.query).detach()
+
+
+class QuantizerLayer(nn.Module):
+    """One layer: query -> word -> vector in the latent space."""
+
+    table: Tensor
+
+    def __init__(self, config: LayerConfig, words: int, latent_dim: int, context_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.to_query = nn.Linear(context_dim if config.from_context else latent_dim, config.lookup_dim)
+        self.norm = None if config.from_context else QueryNorm(config.lookup_dim)
+        self.to_latent = nn.Linear(config.lookup_dim, latent_dim)
+        self.register_buffer("table", nn.functional.normalize(torch.randn(words, config.lookup_dim), dim=-1))
+
+    def forward(
+        self, residual: Tensor, context: Tensor | None, mask: Tensor, table: Tensor | None = None
+    ) -> tuple[Tensor, LayerOutput]:
+        """residual [B, F, latent], context [B, F / stride, width] -> quantised [B, F, latent] and what was done.
+
+        `table` replaces the stored one while its projection is being trained. Gradients pass straight through to the
+        residual, not to the context: what a context layer says is taught by its own losses, not by reconstruction.
+        """
+        table = self.table if table is None else table
+        stride = self.config.stride
+        mask = mask[:, ::stride]
+        if self.config.from_context:
+            assert context is not None, "the backbone has no context branch"
+            source = context
+        else:
+            batch, frames, width = residual.shape
+            source = residual.reshape(batch, frames // stride, stride, width).mean(2)
+        query = self.to_query(source)
+        query = nn.functional.normalize(query if self.norm is None else self.norm(query, mask), dim=-1)
+        codes = self.nearest(query.detach(), table.detach())
+        row = nn.functional.embedding(codes, table)
+        vector = self.to_latent(row.detach() if self.config.from_context else query + (row - query).detach())
+        return vector.repeat_interleave(stride, dim=1), LayerOutput(codes, query, row, vector, mask)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [B, T] -> [B, T * stride, latent]."""
+        vectors = self.to_latent(nn.functional.embedding(codes, self.table))
+        return vectors.repeat_interleave(self.config.stride, dim=1)
+
+    @staticmethod
+    def nearest(query: Tensor, table: Tensor, chunk: int = 4096) -> Tensor:
+        """Unit queries [B, T, d], unit rows [V, d] -> position of the largest cosine [B, T]; bounded memory."""
+        flat = query.reshape(-1, query.shape[-1])
+        found = [(piece @ table.T).argmax(-1) for piece in flat.split(chunk)]
+        return torch.cat(found).reshape(query.shape[:-1])
+
+
+class ResidualQuantizer(nn.Module):
+    """The layers in order, each on what the layers before it left."""
+
+    def __init__(self, config: CodecConfig, words: tuple[int, ...]) -> None:
+        super().__init__()
+        context_dim = config.backbone.context_width
+        self.layers = nn.ModuleList(
+            QuantizerLayer(layer, count, config.latent_dim, context_dim)
+            for layer, count in zip(config.layers, words, strict=True)
+        )
+
+    def forward(
+        self, latent: Tensor, context: Tensor | None, mask: Tensor, tables: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[LayerOutput]]:
+        """latent [B, F, latent] -> quantised latent [B, F, latent] and one `LayerOutput` per layer."""
+        residual, total, outputs = latent, torch.zeros_like(latent), []
+        for number, layer in enumerate(self.layers):
+            quantised, output = layer(residual, context, mask, tables[number] if tables else None)
+            residual, total = residual - quantised, total + quantised
+            outputs.append(output)
+        return total, outputs
+
+    def decode(self, codes: list[Tensor], frames: int) -> Tensor:
+        """Per layer codes [B, ceil(frames / stride)] -> latent [B, frames, latent]."""
+        latents = []
+        for layer, row in zip(self.layers, codes, strict=True):
+            assert isinstance(layer, QuantizerLayer)
+            latents.append(layer.decode(row)[:, :frames])
+        return torch.stack(latents).sum(0)

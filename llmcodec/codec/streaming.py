@@ -1,0 +1,83 @@
+"""Coding a clip block by block, each with enough neighbouring frames that its codes are those of the whole clip.
+
+A backbone's `reach` is how many frames on either side can change an output. Blocks overlap by that much and only what
+lies inside is kept, so memory does not grow with the clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from llmcodec.codec.codes import AudioCodes
+from llmcodec.codec.config import CodecConfig
+from llmcodec.errors import AudioError
+
+BLOCK_SECONDS = 20.0
+
+
+def stream_encode(
+    encode: Callable[[Sequence[Tensor]], AudioCodes], chunks: Iterable[Tensor], config: CodecConfig, reach: int
+) -> Iterator[AudioCodes]:
+    """`encode` codes a list of waveforms; chunks [t] of one clip -> AudioCodes of successive pieces of it."""
+    multiple = config.frames_multiple
+    unit = config.frame_samples * multiple
+    margin = -(-reach // multiple) * unit
+    block = max(1, round(BLOCK_SECONDS * config.sample_rate / unit)) * unit
+    held: list[Tensor] = []  # samples from `start` on
+    start = done = size = 0  # done: samples already coded
+    for chunk in chunks:
+        if chunk.ndim != 1:
+            raise AudioError(f"a chunk is [samples], not {list(chunk.shape)}")
+        if not torch.isfinite(chunk).all():
+            raise AudioError("a chunk holds values that are not finite")
+        held.append(chunk)
+        size += len(chunk)
+        while start + size >= done + block + margin:
+            wave = torch.cat(held)
+            end = done + block
+            yield _cut(encode([wave[: end + margin - start]]), done - start, end - start, config)
+            done = end
+            keep = max(0, done - margin - start)
+            wave = wave[keep:].clone()
+            held, start, size = [wave], start + keep, len(wave)
+    if not start + size:
+        raise AudioError("the clip is empty")
+    if start + size > done:
+        yield _cut(encode([torch.cat(held)]), done - start, size, config)
+
+
+def stream_decode(
+    decode: Callable[[AudioCodes], list[Tensor]], codes: AudioCodes, config: CodecConfig, reach: int
+) -> Iterator[Tensor]:
+    """`decode` turns codes into waveforms; the codes of one clip -> successive pieces [t] of its waveform."""
+    if len(codes) != 1:
+        raise AudioError(f"stream_decode takes the codes of one clip, not of {len(codes)}")
+    unit = config.frame_samples * config.frames_multiple
+    margin = -(-reach // config.frames_multiple) * unit
+    block = max(1, round(BLOCK_SECONDS * config.sample_rate / unit)) * unit
+    samples = int(codes.samples)
+    for start in range(0, samples, block):
+        low, high = max(0, start - margin), min(samples, start + block + margin)
+        wave = decode(_cut(codes, low, high, config))[0]
+        yield wave[start - low : min(start + block, samples) - low]
+
+
+def join_codes(pieces: Sequence[AudioCodes]) -> AudioCodes:
+    """Successive pieces of one clip -> the clip."""
+    if not pieces:
+        raise AudioError("no codes to join")
+    layers = tuple(torch.cat(parts, dim=1) for parts in zip(*(piece.layers for piece in pieces), strict=True))
+    return AudioCodes(layers, torch.stack([piece.samples for piece in pieces]).sum(0))
+
+
+def _cut(codes: AudioCodes, start: int, end: int, config: CodecConfig) -> AudioCodes:
+    """Samples start to end of one clip; start lies on a multiple of every stride."""
+    first, last = start // config.frame_samples, -(-end // config.frame_samples)
+    layers = tuple(
+        layer[:, first // setting.stride : -(-last // setting.stride)]
+        for layer, setting in zip(codes.layers, config.layers, strict=True)
+    )
+    return AudioCodes(layers, torch.tensor([end - start]))

@@ -1,0 +1,21 @@
+"""The errors a user can cause. Each message is one line that says what is wrong and what would be right."""
+
+
+class LLMCodecError(Exception):
+    """Base of every error that llmcodec raises on purpose; the command line prints it and exits with code 2."""
+
+
+class AudioError(LLMCodecError):
+    """Audio that cannot be read, is empty or holds values that are not finite."""
+
+
+class ModelError(LLMCodecError):
+    """A model, checkpoint or vocabulary that is missing, damaged or does not fit."""
+
+
+class ConfigError(LLMCodecError):
+    """A file or folder written by the user (template, recipe, demonstrations, metadata) with a mistake in it."""
+
+
+class PromptError(LLMCodecError):
+    """A prompt that the language model's context cannot hold, or that its vocabulary cannot express."""

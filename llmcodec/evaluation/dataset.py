@@ -1,0 +1,174 @@
+"""Labelled recordings on disk: an audiofolder, a table, or a folder with one sub-folder per label."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmcodec.errors import ConfigError
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
+GROUP_COLUMNS = ("recording", "speaker", "voice")  # looked for in this order
+FILE = "file"
+METADATA = "metadata.csv"
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class LabelledFolder:
+    """Labelled clips; `files`, `labels` and `groups` run in parallel.
+
+    groups: what a clip was cut from or who speaks in it. A query and its demonstrations never share a group.
+    group_by: the column that the groups come from; "file": every clip is its own group.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+    group_by: str
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The different labels, sorted."""
+        return tuple(sorted(set(self.labels)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each file as written relative to `root`, with / between folders."""
+        return tuple(Path(os.path.relpath(file, self.root)).as_posix() for file in self.files)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table: `number` is its line in the file (the header is line 1)."""
+
+    number: int
+    cells: dict[str, str]
+
+
+def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder:
+    """Read labelled clips from one of three forms.
+
+    path: a folder with metadata.csv (columns file_name and label, any others); a CSV file (columns file and label, any
+        others, files relative to its folder); or a folder with one sub-folder of audio files per label.
+    group_by: name of the column that query and demonstrations may not share, or "file". Default: the first of
+        recording, speaker, voice that has more than one value within every label, else the file itself.
+
+    Raises ConfigError: no such form, a column, audio file or label is missing, a file is listed twice, an unknown
+    group column, fewer than two labels.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / METADATA).exists():
+        root, rows = path, _rows_of_subfolders(path)
+        source, column = path, FILE
+    else:
+        source, column = (path / METADATA, "file_name") if path.is_dir() else (path, FILE)
+        root, rows = source.parent, read_table(source, (column, "label"))
+    files = audio_paths(source, rows, column)
+    labels = tuple(row.cells["label"] for row in rows)
+    if len(set(labels)) < 2:
+        raise ConfigError(f"{source}: every clip has the label {labels[0]!r}; at least two labels are needed")
+    columns = [name for name in rows[0].cells if name not in (column, "label")]
+    chosen = _choose_group(columns, rows, group_by, source)
+    groups = tuple(str(number) if chosen == FILE else row.cells[chosen] for number, row in enumerate(rows))
+    if "" in groups:
+        line = rows[groups.index("")].number
+        raise ConfigError(f"{source}: line {line}: column {chosen} is empty; query and demonstrations are split by it")
+    return LabelledFolder(root, files, labels, groups, chosen)
+
+
+def read_table(path: Path, needed: Sequence[str]) -> list[TableRow]:
+    """Rows of a CSV file with a header, at least one. ConfigError: unreadable, or a needed column or cell missing."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+            columns = list(reader.fieldnames or ())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; a table with columns {', '.join(needed)} is needed") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8 text") from error
+    except csv.Error as error:
+        raise ConfigError(f"{path}: no valid CSV ({error})") from error
+    for name in needed:
+        if name not in columns:
+            raise ConfigError(f"{path}: has no column {name!r}; its columns are {', '.join(columns) or 'none'}")
+    if not rows:
+        raise ConfigError(f"{path}: has no rows; at least one clip is needed")
+    table = []
+    for number, row in rows:
+        if None in row or None in row.values():
+            raise ConfigError(f"{path}: line {number}: must have {len(columns)} cells, as the header has")
+        cells = {name: cell.strip() for name, cell in row.items()}
+        for name in needed:
+            if not cells[name]:
+                raise ConfigError(f"{path}: line {number}: column {name} is empty")
+        table.append(TableRow(number, cells))
+    return table
+
+
+def audio_paths(source: Path, rows: Iterable[TableRow], column: str) -> tuple[Path, ...]:
+    """The audio file of each row, relative to the table's folder. ConfigError: not there, or listed twice."""
+    folder = source if source.is_dir() else source.parent
+    paths: dict[Path, int] = {}
+    for row in rows:
+        path = folder / row.cells[column]
+        if path in paths:
+            raise ConfigError(f"{source}: line {row.number}: {row.cells[column]} stands in line {paths[path]} already")
+        if not path.is_file():
+            raise ConfigError(f"{source}: line {row.number}: {row.cells[column]}: no such audio file in {folder}")
+        paths[path] = row.number
+    return tuple(paths)
+
+
+def audio_files(folder: PathLike) -> tuple[Path, ...]:
+    """Every clip of a folder: those of its metadata.csv, else all audio files below it. ConfigError: none."""
+    folder = Path(folder)
+    if (folder / METADATA).exists():
+        return audio_paths(folder / METADATA, read_table(folder / METADATA, ("file_name",)), "file_name")
+    found = tuple(sorted(path for path in folder.rglob("*") if _is_audio(path)))
+    if not found:
+        raise ConfigError(f"{folder}: no audio files; a folder with metadata.csv or audio files is needed")
+    return found
+
+
+def _rows_of_subfolders(folder: Path) -> list[TableRow]:
+    rows: list[TableRow] = []
+    for label in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        clips = sorted(path for path in label.iterdir() if _is_audio(path))
+        if not clips:
+            raise ConfigError(f"{label}: no audio files; each sub-folder of {folder} is a label and holds its clips")
+        for clip in clips:
+            rows.append(TableRow(len(rows) + 1, {FILE: f"{label.name}/{clip.name}", "label": label.name}))
+    if not rows:
+        raise ConfigError(f"{folder}: neither {METADATA} nor sub-folders; one sub-folder of clips per label is needed")
+    return rows
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _choose_group(columns: Sequence[str], rows: Sequence[TableRow], group_by: str | None, source: Path) -> str:
+    if group_by is not None:
+        if group_by != FILE and group_by not in columns:
+            allowed = ", ".join((FILE, *columns))
+            raise ConfigError(f"{source}: no column {group_by!r} to group by; allowed: {allowed}")
+        return group_by
+    for name in GROUP_COLUMNS:
+        if name in columns:
+            values: dict[str, set[str]] = defaultdict(set)
+            for row in rows:
+                values[row.cells["label"]].add(row.cells[name])
+            if all(len(found) > 1 and "" not in found for found in values.values()):
+                return name
+    return FILE

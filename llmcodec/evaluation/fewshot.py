@@ -1,0 +1,227 @@
+"""The few-shot evaluation: one set of episodes, every method on exactly the same ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmcodec.audio import load_audio
+from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.errors import ConfigError, ModelError
+from llmcodec.evaluation import baselines
+from llmcodec.evaluation.baselines import Predictor
+from llmcodec.evaluation.dataset import LabelledFolder
+from llmcodec.evaluation.episodes import Episode, draw_episodes
+from llmcodec.evaluation.metrics import Accuracy
+from llmcodec.evaluation.provenance import digest, provenance
+from llmcodec.llm import FrozenLLM, load_llm
+from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template
+
+BATCH = 16
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method. `low`, `high`: 95 % Wilson interval, None where the accuracy is exact."""
+
+    method: str
+    accuracy: float
+    low: float | None
+    high: float | None
+    n: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Accuracies of all methods on the same episodes.
+
+    setup: data, classes, clips, ways, shots, episodes, queries, group_by, template, layers, llm, codec, whisper.
+    notes: what is missing and why. provenance: machine, date, commit, seed, threads, versions.
+    """
+
+    setup: dict[str, Any]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def to_markdown(self) -> str:
+        s = self.setup
+        lines = [
+            f"{s['data']}: {s['ways']}-way {s['shots']}-shot, {s['episodes']} episodes, {s['queries']} per episode, "
+            f"split by {s['group_by']}; words: {' + '.join(s['layers'])}; llm: {s['llm'] or 'none'}",
+            "",
+            "| method | accuracy | 95 % interval | n |",
+            "|---|---|---|---|",
+        ]
+        for row in self.rows:
+            between = "exact" if row.low is None or row.high is None else f"{100 * row.low:.1f} - {100 * row.high:.1f}"
+            lines.append(f"| {row.method} | {100 * row.accuracy:.1f} % | {between} | {row.n} |")
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+
+
+def evaluate_fewshot(
+    folder: LabelledFolder,
+    codec: LLMCodec,
+    llm: FrozenLLM | None = None,
+    template: str | TaskTemplate = "sound",
+    scorers: Sequence[str] = ("channel",),
+    ways: int = 2,
+    shots: int = 1,
+    episodes: int | Sequence[Episode] = 100,
+    seed: int = 0,
+    queries: int = 1,
+    layers: Sequence[str] | None = None,
+    whisper: str | None = "openai/whisper-base",
+    codec_name: str = "default",
+    progress: Progress | None = None,
+) -> Report:
+    """Measure a frozen language model on audio words, beside the baselines, on the same episodes.
+
+    llm: None loads the default one, unless there are no `scorers`.
+    episodes: how many to draw (see `draw_episodes`), or the drawn ones; then ways, shots and queries are read off them.
+    layers: names of the codec's layers whose words are used, by model and baselines; None: those of the template.
+    whisper: model for the feature baselines (see `locate`); None: without. A model that is missing becomes a note.
+    progress: called with (stage, done, total).
+
+    Raises what its parts raise: AudioError, ConfigError, ModelError, PromptError.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    task = template if isinstance(template, TaskTemplate) else load_template(template)
+    if layers is not None:
+        task = task.model_copy(update={"layers": tuple(layers)})
+    if scorers and llm is None:
+        llm = load_llm()
+    if scorers and llm is not None:
+        _check_scorers(scorers, PromptBuilder(task, llm, codec.vocabularies, codec.layer_names))
+    places = [_layer_place(codec, name) for name in task.layers]
+    drawn = draw_episodes(folder, ways, shots, episodes, seed, queries) if isinstance(episodes, int) else list(episodes)
+
+    used = sorted({clip for episode in drawn for clip in episode.clips})
+    codes = encode_clips(folder, codec, used, lambda done, total: tell("encode", done, total))
+    rows = [_chance(drawn)]
+
+    def add(method: str, predictor: Predictor) -> None:
+        rows.append(_measure(method, predictor, folder, drawn, seed, tell))
+
+    add("majority", baselines.majority(folder, drawn))
+    for scorer in scorers:
+        add(f"llm, {scorer}", _language_model(codec, llm, task, scorer, codes))
+    words = _spread(baselines.word_vectors([codes[clip] for clip in used], places), used, len(folder))
+    add("nearest neighbour, words", baselines.nearest(words))
+    add("prototype, words", baselines.prototype(words))
+    notes = []
+    if whisper is not None:
+        try:
+            files = [str(folder.files[clip]) for clip in used]
+            found = baselines.whisper_vectors(files, whisper, lambda done, total: tell("whisper", done, total))
+        except ModelError as error:
+            notes.append(f"Without the rows on Whisper features: {error}")
+        else:
+            features = _spread(found, used, len(folder))
+            add("nearest neighbour, whisper", baselines.nearest(features))
+            add("prototype, whisper", baselines.prototype(features))
+            add("linear probe, whisper", baselines.linear_probe(features))
+    setup = {
+        "data": folder.root.resolve().name,
+        "classes": list(folder.classes),
+        "clips": len(folder),
+        "ways": len(drawn[0].labels),
+        "shots": len(drawn[0].demonstrations[0]),
+        "episodes": len(drawn),
+        "queries": len(drawn[0].queries),
+        "group_by": folder.group_by,
+        "template": task.name,
+        "layers": list(task.layers),
+        "llm": llm.name if scorers and llm is not None else None,
+        "codec": {"name": codec_name, "weights": digest(codec)},
+        "whisper": None if whisper is None or notes else Path(whisper).name,
+    }
+    return Report(setup, tuple(rows), tuple(notes), provenance(seed))
+
+
+def encode_clips(
+    folder: LabelledFolder, codec: LLMCodec, clips: Sequence[int], progress: Callable[[int, int], None]
+) -> dict[int, AudioCodes]:
+    """The codes of each of those clips, by position in the folder; every clip is read and encoded once."""
+    codes: dict[int, AudioCodes] = {}
+    for start in range(0, len(clips), BATCH):
+        batch = clips[start : start + BATCH]
+        found = codec.encode([load_audio(folder.files[clip], codec.sample_rate) for clip in batch])
+        codes.update({clip: found[row] for row, clip in enumerate(batch)})
+        progress(len(codes), len(clips))
+    return codes
+
+
+def _check_scorers(scorers: Sequence[str], builder: PromptBuilder) -> None:
+    """ConfigError for an unknown name, before anything takes time."""
+    from llmcodec.icl import build_scorer
+
+    for scorer in scorers:
+        build_scorer(scorer, builder)
+
+
+def _layer_place(codec: LLMCodec, name: str) -> int:
+    if name not in codec.layer_names:
+        raise ConfigError(f"the codec has no layer {name!r}; allowed: {', '.join(codec.layer_names)}")
+    return codec.layer_names.index(name)
+
+
+def _language_model(
+    codec: LLMCodec, llm: FrozenLLM | None, template: TaskTemplate, scorer: str, codes: dict[int, AudioCodes]
+) -> Predictor:
+    from llmcodec.icl import FewShotClassifier
+
+    classifier = FewShotClassifier(codec=codec, llm=llm, template=template, scorer=scorer)
+
+    def scores(episode: Episode) -> npt.NDArray[np.float64]:
+        turns = list(zip(*episode.demonstrations, strict=True))  # one clip of every class, then the second ones, ...
+        clips = [codes[clip] for turn in turns for clip in turn]
+        classifier.fit(clips, list(episode.labels) * len(turns))
+        order = [list(classifier.classes_).index(label) for label in episode.labels]
+        found = classifier.predict_proba([codes[clip] for clip in episode.queries])
+        return np.asarray(found, dtype=np.float64)[:, order]
+
+    return scores
+
+
+def _measure(
+    method: str, predictor: Predictor, folder: LabelledFolder, episodes: Sequence[Episode], seed: int, tell: Progress
+) -> Row:
+    random = np.random.default_rng(seed)
+    outcomes = []
+    start = time.perf_counter()
+    for done, episode in enumerate(episodes, 1):
+        ways = baselines.decide(predictor(episode), random)
+        outcomes += [
+            episode.labels[way] == folder.labels[query] for way, query in zip(ways, episode.queries, strict=True)
+        ]
+        tell(method, done, len(episodes))
+    found = Accuracy.of(outcomes)
+    return Row(method, found.accuracy, found.low, found.high, found.n, round(time.perf_counter() - start, 3))
+
+
+def _chance(episodes: Sequence[Episode]) -> Row:
+    shares = [1 / len(episode.labels) for episode in episodes for _ in episode.queries]
+    return Row("chance", sum(shares) / len(shares), None, None, len(shares), 0.0)
+
+
+def _spread(rows: npt.NDArray[np.float64], places: Sequence[int], length: int) -> npt.NDArray[np.float64]:
+    """Rows of the used clips at their positions among all clips."""
+    spread = np.zeros((length, rows.shape[1]))
+    spread[list(places)] = rows
+    return spread

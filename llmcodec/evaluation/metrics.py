@@ -1,0 +1,198 @@
+"""Numbers and their uncertainty: accuracy, codebook use, sound quality, word errors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.codec.codes import PADDING
+from llmcodec.codec.spectral import mel_filterbank
+from llmcodec.errors import ConfigError, ModelError
+
+Z95 = 1.959963984540054
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """`correct` of `n`, and the Wilson interval that holds the true accuracy in 95 % of such measurements."""
+
+    correct: int
+    n: int
+    accuracy: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, outcomes: Iterable[bool]) -> Accuracy:
+        """ConfigError if there are no outcomes."""
+        hits = [bool(outcome) for outcome in outcomes]
+        return cls(sum(hits), len(hits), sum(hits) / max(1, len(hits)), *wilson(sum(hits), len(hits)))
+
+
+def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson score interval of a share, each end in 0..1. ConfigError unless 0 <= correct <= n and n >= 1."""
+    if not 0 <= correct <= n or n < 1:
+        raise ConfigError(f"no accuracy of {correct} correct among {n}; at least one outcome is needed")
+    share = correct / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, min(share, centre - half)), min(
+        1.0, max(share, centre + half)
+    )  # rounding never shuts the share out
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A statistic and its 95 % bootstrap interval over `n` clips."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap(
+    rows: npt.ArrayLike, seed: int, statistic: Callable[[Floats], Floats] | None = None, rounds: int = 2000
+) -> Interval:
+    """Percentile bootstrap over clips.
+
+    rows: one number, or [k] numbers, per clip. statistic: sums of the resampled rows [rounds, k] -> [rounds], default
+    the mean of the first column. Rows that are not finite are left out; with none left all values are NaN.
+    """
+    table = np.asarray(rows, dtype=np.float64)
+    table = table.reshape(len(table), -1)
+    table = table[np.isfinite(table).all(1)]
+    n = len(table)
+    if not n:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    measure = statistic or (lambda sums: sums[:, 0] / n)
+    random = np.random.default_rng(seed)
+    sums = np.stack([table[random.integers(0, n, n)].sum(0) for _ in range(rounds)])
+    low, high = np.percentile(measure(sums), [2.5, 97.5])
+    return Interval(float(measure(table.sum(0)[None])[0]), float(low), float(high), n)
+
+
+@dataclass(frozen=True)
+class CodebookUse:
+    """How much of a layer's vocabulary the codes use.
+
+    words: size V of the vocabulary; different: words that occur; codes: how many codes were counted; bits: entropy of
+    the words; bound: log2 V, the largest entropy there can be; share: bits / bound.
+    """
+
+    layer: str
+    words: int
+    different: int
+    codes: int
+    bits: float
+    bound: float
+    share: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def codebook_use(codec: LLMCodec, codes: Iterable[AudioCodes]) -> list[CodebookUse]:
+    """Use of every layer over all given codes. ConfigError if there are none."""
+    counts = [torch.zeros(len(vocabulary), dtype=torch.long) for vocabulary in codec.vocabularies]
+    for batch in codes:
+        for count, layer in zip(counts, batch.layers, strict=True):
+            count += torch.bincount(layer[layer != PADDING], minlength=len(count))
+    return [_use(name, count) for name, count in zip(codec.layer_names, counts, strict=True)]
+
+
+def _use(layer: str, counts: Tensor) -> CodebookUse:
+    total = int(counts.sum())
+    if not total:
+        raise ConfigError(f"layer {layer}: no codes to count; at least one clip is needed")
+    shares = counts[counts > 0].double() / total
+    bits, bound = max(0.0, float(-(shares * shares.log2()).sum())), math.log2(len(counts))
+    return CodebookUse(layer, len(counts), len(shares), total, bits, bound, bits / bound if bound else 1.0)
+
+
+def stoi(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
+    """Short-time objective intelligibility of waveforms [T], about 0..1; NaN for less than 0.4 s of speech."""
+    try:
+        from pystoi import stoi as measure
+    except ImportError as error:
+        raise _missing("STOI", "pystoi") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # its way to say: too few frames
+        try:
+            return float(measure(reference.numpy(), estimate.numpy(), sample_rate, extended=False))
+        except RuntimeWarning:
+            return math.nan
+
+
+def pesq(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
+    """Wideband PESQ of waveforms [T] at 16 kHz, 1.0..4.64; NaN where it finds no speech or the clip is too short."""
+    try:
+        from pesq import PesqError
+        from pesq import pesq as measure
+    except ImportError as error:
+        raise _missing("PESQ", "pesq") from error
+    try:
+        return float(measure(sample_rate, reference.numpy(), estimate.numpy(), "wb"))
+    except PesqError:
+        return math.nan
+
+
+def si_sdr(reference: Tensor, estimate: Tensor) -> float:
+    """Scale-invariant signal-to-distortion ratio of waveforms [T] in dB; NaN for a silent reference."""
+    reference, estimate = reference.double() - reference.double().mean(), estimate.double() - estimate.double().mean()
+    energy = reference.square().sum()
+    if not energy:
+        return math.nan
+    target = (estimate @ reference) / energy * reference
+    return float(10 * torch.log10(target.square().sum() / (estimate - target).square().sum().clamp(min=1e-12)))
+
+
+def mel_distance(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
+    """Mean absolute difference in dB of 80 mel energies, 64 ms frames every 16 ms, floored at -80 dB full scale."""
+    size, hop = round(0.064 * sample_rate), round(0.016 * sample_rate)
+    window, weights = torch.hann_window(size), mel_filterbank(80, size, sample_rate)
+
+    def decibels(wave: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad(wave.float(), (size // 2, size // 2))
+        spectrum = torch.stft(padded, size, hop, window=window, center=False, return_complex=True) / window.sum()
+        return 10 * torch.log10((spectrum.abs().square().T @ weights).clamp(min=1e-8))
+
+    return float((decibels(reference) - decibels(estimate)).abs().mean())
+
+
+def normalise_text(text: str) -> str:
+    """Lower case, no punctuation, contractions written out, numbers as digits: what Whisper's authors compare."""
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    return str(EnglishTextNormalizer({})(text))
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Floats:
+    """Word errors and words of each reference, after `normalise_text`: [N, 2]. WER is the ratio of their sums."""
+    try:
+        import jiwer
+    except ImportError as error:
+        raise _missing("word error rates", "jiwer") from error
+    rows = []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        wanted, heard = normalise_text(reference), normalise_text(hypothesis)
+        if not wanted:  # jiwer refuses it; every word heard is an insertion
+            rows.append((len(heard.split()), 0))
+            continue
+        found = jiwer.process_words(wanted, heard)
+        rows.append((found.substitutions + found.deletions + found.insertions, len(wanted.split())))
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+def _missing(what: str, package: str) -> ModelError:
+    return ModelError(f"{what} needs {package}: pip install 'llmcodec[eval]'")

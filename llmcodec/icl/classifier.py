@@ -1,0 +1,97 @@
+"""FewShotClassifier: a few labelled clips, a frozen codec and a frozen language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from llmcodec.audio import load_audio
+from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.errors import ConfigError
+from llmcodec.icl.scorers import build_scorer
+from llmcodec.llm import FrozenLLM, load_llm
+from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template
+
+Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate, or AudioCodes of one clip
+BATCH = 16
+
+
+class FewShotClassifier(ClassifierMixin, BaseEstimator):
+    """A scikit-learn classifier of sounds. Nothing is trained: `fit` puts the demonstrations into prompts.
+
+    codec: LLMCodec, its folder or hub id; None: the one inside the package.
+    llm: FrozenLLM, its folder or hub id; None: the default language model.
+    template: a TaskTemplate, the name of one in the package, or a YAML file.
+    scorer: "channel" (one class's demonstrations per context) or "direct" (all in one prompt, then the label).
+    layers: names of the codec's layers whose words are used; None: those of the template.
+
+    A clip is a path, an array or tensor ([T] or [channels, T] at the codec's sample rate), or the AudioCodes of one.
+    """
+
+    def __init__(
+        self,
+        codec: LLMCodec | str | Path | None = None,
+        llm: FrozenLLM | str | Path | None = None,
+        template: TaskTemplate | str | Path = "sound",
+        scorer: str = "channel",
+        layers: Sequence[str] | None = None,
+    ) -> None:
+        self.codec = codec
+        self.llm = llm
+        self.template = template
+        self.scorer = scorer
+        self.layers = layers
+
+    def fit(self, clips: Iterable[Clip], labels: Iterable[Any]) -> FewShotClassifier:
+        """Take in the demonstrations. ConfigError: counts differ, one class only; PromptError: they do not fit."""
+        clips, labels = list(clips), np.asarray(list(labels))
+        if len(clips) != len(labels):
+            raise ConfigError(f"{len(clips)} demonstrations need as many labels, not {len(labels)}")
+        self.classes_ = np.unique(labels)
+        if len(self.classes_) < 2:
+            raise ConfigError(f"demonstrations of two classes or more are needed, not {len(self.classes_)}")
+        self.codec_ = self.codec if isinstance(self.codec, LLMCodec) else LLMCodec.from_pretrained(self.codec)
+        self.llm_ = load_llm(self.llm) if self.llm is None or isinstance(self.llm, (str, Path)) else self.llm
+        template = self.template if isinstance(self.template, TaskTemplate) else load_template(self.template)
+        if self.layers is not None:
+            template = template.model_copy(update={"layers": tuple(self.layers)})
+        self.builder_ = PromptBuilder(template, self.llm_, self.codec_.vocabularies, self.codec_.layer_names)
+        self.scorer_ = build_scorer(self.scorer, self.builder_)
+        words = [self.builder_.word_ids(codes) for codes in self.encode(clips)]
+        by_class = [[row for row, label in zip(words, labels, strict=True) if label == name] for name in self.classes_]
+        self.scorer_.fit(by_class, [str(name) for name in self.classes_])
+        return self
+
+    def decision_function(self, clips: Iterable[Clip]) -> np.ndarray:
+        """Scores [N, C] in the order of `classes_`: larger is likelier."""
+        check_is_fitted(self)
+        queries = [self.builder_.word_ids(codes) for codes in self.encode(clips)]
+        if not queries:
+            return np.zeros((0, len(self.classes_)))
+        return self.scorer_.scores(queries).numpy()
+
+    def predict_proba(self, clips: Iterable[Clip]) -> np.ndarray:
+        """Probabilities [N, C] in the order of `classes_`."""
+        return torch.from_numpy(self.decision_function(clips)).double().softmax(-1).numpy()
+
+    def predict(self, clips: Iterable[Clip]) -> np.ndarray:
+        """The likeliest class of each clip [N]."""
+        scores = self.decision_function(clips)
+        return self.classes_[scores.argmax(1)]
+
+    def encode(self, clips: Iterable[Clip]) -> list[AudioCodes]:
+        """Clips -> AudioCodes of one clip each; AudioCodes pass through."""
+        clips = list(clips)
+        found: dict[int, AudioCodes] = {n: clip for n, clip in enumerate(clips) if isinstance(clip, AudioCodes)}
+        waiting = [number for number in range(len(clips)) if number not in found]
+        for start in range(0, len(waiting), BATCH):
+            batch = waiting[start : start + BATCH]
+            codes = self.codec_.encode([load_audio(clips[n], self.codec_.sample_rate) for n in batch])
+            found.update({number: codes[row] for row, number in enumerate(batch)})
+        return [found[number] for number in range(len(clips))]

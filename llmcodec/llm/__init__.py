@@ -1,0 +1,18 @@
+"""Frozen language models: what they promise, the backends, and where models come from."""
+
+from llmcodec.llm.base import FrozenLLM, Prefix
+from llmcodec.llm.fake import FakeLLM
+from llmcodec.llm.sources import DEFAULT_LLM, KnownModel, list_models, load_llm, resolve_llm
+from llmcodec.llm.transformers_backend import TransformersLLM
+
+__all__ = [
+    "DEFAULT_LLM",
+    "FakeLLM",
+    "FrozenLLM",
+    "KnownModel",
+    "Prefix",
+    "TransformersLLM",
+    "list_models",
+    "load_llm",
+    "resolve_llm",
+]

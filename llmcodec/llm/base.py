@@ -1,0 +1,86 @@
+"""What a frozen language model promises: token ids in, log-probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from llmcodec.errors import PromptError
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """A prefix that a model has run once and can score any number of continuations after.
+
+    Only the model that prepared it can use it, and scoring does not change it.
+    """
+
+    ids: tuple[int, ...]  # as run: an empty prefix is here as the model's start token
+    next_logprobs: Tensor = field(repr=False)  # float32 [V], natural log, of the token behind the prefix
+    state: Any = field(repr=False)  # the backend's own: keys and values, or counts
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@runtime_checkable
+class FrozenLLM(Protocol):
+    """A language model that only scores. Log-probabilities are natural logarithms, float32, on the CPU.
+
+    An empty prefix stands for bos (or, in models without one, their end-of-text token), so that every token has a
+    probability. Nothing else is added to the ids that come in. Every method that takes ids raises PromptError for an id
+    outside the vocabulary and for prefix + continuation longer than `max_context`.
+    """
+
+    name: str
+    max_context: int  # tokens, prefix and continuation together
+    bos_id: int | None
+
+    def tokenize(self, text: str) -> list[int]:
+        """Text -> ids of exactly that text: no special tokens and no space are added."""
+        ...
+
+    def word_id(self, word: str) -> int:
+        """The id of the one token that is a space and `word`. ModelError if there is no such token."""
+        ...
+
+    def words(self) -> dict[str, int]:
+        """Every printable word-start token, without its space, and its id; no special and no byte tokens."""
+        ...
+
+    def prepare(self, prefix_ids: Sequence[int]) -> Prefix:
+        """Run the prefix once and keep what scoring needs."""
+        ...
+
+    def log_likelihood(self, prefix: Prefix | Sequence[int], continuations: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Log-probability of each token of each continuation, given the prefix and the tokens before it.
+
+        Returns float32 [len(c)] for each continuation c, in the order given; an empty one gives [0].
+        """
+        ...
+
+    def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
+        """Log-probabilities of the token behind each prefix: float32 [N, V]."""
+        ...
+
+
+def checked_ids(ids: Iterable[int], vocab_size: int, name: str) -> list[int]:
+    """The ids as ints. PromptError for the first that the model does not have."""
+    plain = [int(i) for i in ids]
+    for i in plain:
+        if not 0 <= i < vocab_size:
+            raise PromptError(f"token id {i} is not in the vocabulary of {name}, whose ids are 0 to {vocab_size - 1}")
+    return plain
+
+
+def check_fits(prefix: int, continuation: int, max_context: int, name: str) -> None:
+    """PromptError when `prefix` + `continuation` tokens are more than the context holds."""
+    total = prefix + continuation
+    if total > max_context:
+        raise PromptError(
+            f"a prompt of {total} tokens ({prefix} prefix, {continuation} continuation) does not fit the context of "
+            f"{name}, {max_context} tokens; shorten it by {total - max_context}"
+        )

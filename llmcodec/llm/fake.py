@@ -1,0 +1,105 @@
+"""A tiny deterministic language model for tests: no weights, no download."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from llmcodec.errors import ModelError
+from llmcodec.llm.base import Prefix, check_fits, checked_ids
+from llmcodec.vocabulary import Vocabulary
+
+_BOS = 256  # behind the 256 byte tokens
+_DECAY = 0.995  # how fast a seen token is forgotten, per token
+_SEEN = 0.05  # weight of a token seen once, where all base rates sum to 1
+_FOLLOWED = 0.5  # weight of a token that once came behind the token that is now last
+
+
+@dataclass
+class _State:
+    """What was seen: decayed counts [V], and for each token the tokens that came behind it."""
+
+    counts: Tensor
+    followers: dict[int, list[int]] = field(default_factory=dict)
+    last: int = -1  # -1: nothing was read
+
+
+class FakeLLM:
+    """A language model of seeded base rates, recency and repeated pairs: what the prefix holds becomes likelier.
+
+    words: each is one token with a leading space (default: the portable list); any other text falls to byte tokens.
+    """
+
+    def __init__(self, words: Iterable[str] | None = None, max_context: int = 4096, seed: int = 0) -> None:
+        self.name = "fake"
+        self.max_context = max_context
+        self.bos_id: int | None = _BOS
+        listed = Vocabulary.portable().words if words is None else dict.fromkeys(words)
+        self._words = {word: _BOS + 1 + i for i, word in enumerate(listed)}
+        self.vocab_size = _BOS + 1 + len(self._words)
+        rates = torch.rand(self.vocab_size, generator=torch.Generator().manual_seed(seed)) + 0.5
+        self._base = rates / rates.sum()
+
+    def tokenize(self, text: str) -> list[int]:
+        """Listed words behind a space are one token each, all else is UTF-8 bytes."""
+        ids: list[int] = []
+        for piece in re.findall(r" ?\w+|\W", text):
+            known = self._words.get(piece[1:]) if piece.startswith(" ") else None
+            ids += piece.encode() if known is None else [known]
+        return ids
+
+    def word_id(self, word: str) -> int:
+        """See FrozenLLM."""
+        if word not in self._words:
+            raise ModelError(f"{word!r} is not a single token of {self.name}")
+        return self._words[word]
+
+    def words(self) -> dict[str, int]:
+        """See FrozenLLM."""
+        return dict(self._words)
+
+    def prepare(self, prefix_ids: Sequence[int]) -> Prefix:
+        """See FrozenLLM."""
+        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or [_BOS]
+        check_fits(len(ids), 0, self.max_context, self.name)
+        state = _State(torch.zeros(self.vocab_size))
+        for token in ids:
+            self._read(state, token)
+        return Prefix(tuple(ids), self._next(state), state)
+
+    def log_likelihood(self, prefix: Prefix | Sequence[int], continuations: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See FrozenLLM."""
+        prepared = prefix if isinstance(prefix, Prefix) else self.prepare(prefix)
+        results = []
+        for continuation in continuations:
+            ids = checked_ids(continuation, self.vocab_size, self.name)
+            check_fits(len(prepared), len(ids), self.max_context, self.name)
+            state = copy.deepcopy(prepared.state)
+            scores = torch.zeros(len(ids))
+            for position, token in enumerate(ids):
+                scores[position] = self._next(state)[token]
+                self._read(state, token)
+            results.append(scores)
+        return results
+
+    def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
+        """See FrozenLLM."""
+        rows = [self.prepare(prefix).next_logprobs for prefix in prefixes]
+        return torch.stack(rows) if rows else torch.zeros(0, self.vocab_size)
+
+    def _read(self, state: _State, token: int) -> None:
+        state.counts *= _DECAY
+        state.counts[token] += 1
+        state.followers.setdefault(state.last, []).append(token)
+        state.last = token
+
+    def _next(self, state: _State) -> Tensor:
+        weights = self._base + _SEEN * state.counts
+        for token in state.followers.get(state.last, ()):
+            weights[token] += _FOLLOWED
+        return (weights / weights.sum()).log()

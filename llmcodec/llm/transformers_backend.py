@@ -1,0 +1,242 @@
+"""Any causal language model of transformers as a FrozenLLM."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmcodec.errors import ModelError
+from llmcodec.llm.base import Prefix, check_fits, checked_ids
+
+_BYTE_LEVEL, _SENTENCEPIECE = "Ġ", "▁"  # how the two kinds of tokenizers write a leading space
+_STEP = 32  # tokens of each continuation that a pass should hold at least, before its batch grows
+
+
+class TransformersLLM:
+    """A frozen AutoModelForCausalLM with its tokenizer; meets FrozenLLM.
+
+    batch_tokens bounds the keys and values of one batch (prefix and continuation of every row), batch_logits the logits
+    of one pass, so that memory stays bounded whatever comes in. Both only trade memory for speed.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, name: str, batch_tokens: int = 16_384, batch_logits: int = 1 << 26
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.batch_tokens = batch_tokens
+        self.batch_logits = batch_logits
+        config = model.config.get_text_config()
+        self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        self.max_context = int(getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length)
+        self.bos_id: int | None = tokenizer.bos_token_id
+        starts = (tokenizer.bos_token_id, config.bos_token_id, tokenizer.eos_token_id)
+        start = next((int(i) for i in starts if i is not None), None)
+        if start is None:
+            raise ModelError(f"{name} has neither a bos nor an end-of-text token, so an empty prefix has no meaning")
+        self._start = start
+        # SentencePiece models such as LLaMA-2 put a space before any text; behind a line break they do not.
+        first = tokenizer.convert_ids_to_tokens(self._encode("a")[:1])
+        self._anchor = "\n" if first and first[0].startswith(_SENTENCEPIECE) else ""
+        self._anchor_length = len(self._encode(self._anchor))
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, name: str | None = None, dtype: str = "auto", device: str = "auto"
+    ) -> TransformersLLM:
+        """Load a folder of `save_pretrained`. ModelError if it is damaged, incomplete or not a causal language model.
+
+        dtype: "auto" (bfloat16 on CUDA and on CPUs that compute in it, else float32) or a torch type's name.
+        device: "auto" (CUDA if there is one, else the CPU) or a torch device's name.
+        """
+        from safetensors import SafetensorError
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        load: Any = AutoModelForCausalLM.from_pretrained  # its types do not know output_loading_info
+        place = _device(device)
+        kind = _dtype(dtype, place)
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model, loading = load(folder, dtype=kind, local_files_only=True, output_loading_info=True)
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"{folder}: not a causal language model that transformers can load: {reason}") from error
+        finally:
+            if bars:
+                logging.enable_progress_bar()
+        if loading["missing_keys"]:
+            missing = sorted(loading["missing_keys"])
+            raise ModelError(f"{folder}: {len(missing)} weights are missing from the checkpoint, such as {missing[0]}")
+        return cls(model.to(place), tokenizer, name or Path(folder).name)
+
+    def tokenize(self, text: str) -> list[int]:
+        """See FrozenLLM."""
+        return self._encode(self._anchor + text)[self._anchor_length :]
+
+    def word_id(self, word: str) -> int:
+        """See FrozenLLM."""
+        if word not in self._words:
+            raise ModelError(f"{word!r} is not a single token of {self.name}")
+        return self._words[word]
+
+    def words(self) -> dict[str, int]:
+        """See FrozenLLM."""
+        return dict(self._words)
+
+    def embeddings(self) -> Tensor:
+        """The input embeddings, float32 [V, E] on the CPU: what codebooks are projected from."""
+        return self.model.get_input_embeddings().weight.detach().float().cpu()
+
+    def prepare(self, prefix_ids: Sequence[int]) -> Prefix:
+        """See FrozenLLM."""
+        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or [self._start]
+        check_fits(len(ids), 0, self.max_context, self.name)
+        with torch.inference_mode():
+            tokens = torch.tensor([ids], device=self.model.device)
+            output = self.model(input_ids=tokens, use_cache=True, logits_to_keep=1)
+            logprobs = output.logits[0, -1].float().log_softmax(-1).cpu()
+        return Prefix(tuple(ids), logprobs.clone(), output.past_key_values)
+
+    def log_likelihood(self, prefix: Prefix | Sequence[int], continuations: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See FrozenLLM."""
+        prepared = prefix if isinstance(prefix, Prefix) else self.prepare(prefix)
+        rows = [checked_ids(row, self.vocab_size, self.name) for row in continuations]
+        check_fits(len(prepared), max(map(len, rows), default=0), self.max_context, self.name)
+        results = [torch.zeros(len(row)) for row in rows]
+        for batch in self._batches(rows, len(prepared)):
+            with torch.inference_mode():
+                scores = self._score(prepared, [rows[i] for i in batch]).cpu()
+            for i, score in zip(batch, scores, strict=True):
+                results[i].copy_(score[: len(rows[i])])
+        return results
+
+    def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
+        """See FrozenLLM."""
+        rows = [checked_ids(row, self.vocab_size, self.name) or [self._start] for row in prefixes]
+        check_fits(max(map(len, rows), default=0), 0, self.max_context, self.name)
+        result = torch.zeros(len(rows), self.vocab_size)
+        for batch in self._batches(rows, 0):
+            with torch.inference_mode():
+                tokens, mask = self._pad([rows[i] for i in batch], left=True)
+                output = self.model(
+                    input_ids=tokens,
+                    attention_mask=mask,
+                    position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                    use_cache=False,
+                    logits_to_keep=1,
+                )
+                logprobs = output.logits[:, -1].float().log_softmax(-1).cpu()
+            result[batch] = logprobs
+        return result
+
+    def _score(self, prefix: Prefix, rows: list[list[int]]) -> Tensor:
+        """Log-probabilities [B, longest row]; what stands behind the end of a row means nothing."""
+        tokens, mask = self._pad(rows, left=False)
+        batch, longest = tokens.shape
+        scores = torch.zeros(batch, longest, device=tokens.device)
+        scores[:, :1] = prefix.next_logprobs.to(tokens.device)[tokens[:, :1]]
+        if longest < 2:
+            return scores
+        start = len(prefix)
+        cache = copy.deepcopy(prefix.state)  # a pass writes into it
+        cache.batch_repeat_interleave(batch)
+        mask = torch.cat([mask.new_ones(batch, start), mask], dim=1)
+        positions = torch.arange(start, start + longest, device=tokens.device).expand(batch, -1)
+        step = max(1, self.batch_logits // (batch * self.vocab_size))
+        for begin in range(0, longest - 1, step):
+            end = min(begin + step, longest - 1)
+            logits = self.model(
+                input_ids=tokens[:, begin:end],
+                attention_mask=mask[:, : start + end],
+                position_ids=positions[:, begin:end],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits
+            targets = tokens[:, begin + 1 : end + 1]
+            chosen = logits.gather(-1, targets[..., None])[..., 0].float()
+            # Row by row, so that only one row's logits exist in float32.
+            scores[:, begin + 1 : end + 1] = chosen - torch.stack([row.float().logsumexp(-1) for row in logits])
+        return scores
+
+    def _batches(self, rows: list[list[int]], prefix: int) -> Iterator[list[int]]:
+        """Indices of non-empty rows, longest first, in batches that keep to both bounds (or hold one row)."""
+        order = sorted((i for i, row in enumerate(rows) if row), key=lambda i: -len(rows[i]))
+        while order:
+            longest = len(rows[order[0]])
+            by_tokens = self.batch_tokens // (prefix + longest)
+            by_logits = self.batch_logits // (self.vocab_size * min(longest, _STEP))
+            size = max(1, min(by_tokens, by_logits))
+            yield order[:size]
+            order = order[size:]
+
+    def _pad(self, rows: list[list[int]], left: bool) -> tuple[Tensor, Tensor]:
+        """Tokens and attention mask, int64 [B, longest]."""
+        longest = max(map(len, rows))
+        tokens = torch.full((len(rows), longest), self._start)
+        mask = torch.zeros_like(tokens)
+        for i, row in enumerate(rows):
+            where = slice(longest - len(row), longest) if left else slice(0, len(row))
+            tokens[i, where] = torch.tensor(row)
+            mask[i, where] = 1
+        return tokens.to(self.model.device), mask.to(self.model.device)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    @cached_property
+    def _words(self) -> dict[str, int]:
+        vocabulary: dict[str, int] = self.tokenizer.get_vocab()
+        reserved = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        marked = {
+            marker: [(token, i) for token, i in vocabulary.items() if token.startswith(marker) and i not in reserved]
+            for marker in (_BYTE_LEVEL, _SENTENCEPIECE)
+        }
+        marker = max(marked, key=lambda kind: len(marked[kind]))
+        pairs = sorted(marked[marker], key=lambda pair: pair[1])
+        if marker == _BYTE_LEVEL:  # characters stand for bytes
+            texts = self.tokenizer.batch_decode([[i] for _, i in pairs], clean_up_tokenization_spaces=False)
+        else:
+            texts = [token.replace(_SENTENCEPIECE, " ") for token, _ in pairs]
+        words = {text[1:]: i for text, (_, i) in zip(texts, pairs, strict=True) if text.startswith(" ")}
+        # A replacement character is what incomplete UTF-8 decodes to.
+        return {w: i for w, i in words.items() if w and w.isprintable() and " " not in w and "\ufffd" not in w}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"device {name!r} is unknown: use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"device {name!r} is not on this machine, which has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" or _cpu_has_bfloat16() else torch.float32
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in kinds:
+        raise ModelError(f"dtype {name!r} is unknown: use auto, {', '.join(kinds)}")
+    return kinds[name]
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU computes in bfloat16 (AVX-512 BF16, AMX or Arm), rather than emulating it slowly."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(info.read_text().split())
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)

@@ -1,0 +1,129 @@
+"""Prompts as token ids: words go in as ids, and only the text between them is tokenised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import Protocol
+
+from torch import Tensor
+
+from llmcodec.errors import ConfigError, PromptError
+from llmcodec.llm import FrozenLLM
+from llmcodec.prompting.templates import LABELS, TaskTemplate
+from llmcodec.vocabulary import Vocabulary
+
+Ids = list[int]
+
+
+class ClipCodes(Protocol):
+    """The part of AudioCodes that a prompt needs: one clip's codes, a LongTensor [1, T_l] per layer, -1 for padding."""
+
+    @property
+    def layers(self) -> tuple[Tensor, ...]: ...
+
+
+class PromptBuilder:
+    """Build the prompts of one template for one language model.
+
+    vocabularies, layer_names: those of the codec, in its order. Raises ConfigError if the template names a layer that
+    the codec does not have, ModelError if a word of a chosen layer is no single token of `llm`.
+
+    Every prompt begins with the model's bos token, if it has one. Each segment of text is tokenised on its own, so a
+    clip's words and a label are the same ids wherever they stand.
+    """
+
+    def __init__(
+        self,
+        template: TaskTemplate,
+        llm: FrozenLLM,
+        vocabularies: Sequence[Vocabulary],
+        layer_names: Sequence[str],
+    ) -> None:
+        self.template = template
+        self.llm = llm
+        by_name = dict(zip(layer_names, enumerate(vocabularies), strict=True))
+        for name in template.layers:
+            if name not in by_name:
+                raise ConfigError(
+                    f"{template.origin}: layers: the codec has no layer {name!r}; allowed: {', '.join(layer_names)}"
+                )
+        self._tables = {name: (by_name[name][0], by_name[name][1].token_ids(llm)) for name in template.layers}
+        self._start = [] if llm.bos_id is None else [llm.bos_id]
+        self._head, self._lead = llm.tokenize(template.head), llm.tokenize(template.lead)
+        self._tail, self._query_head = llm.tokenize(template.tail), llm.tokenize(template.query_head)
+
+    def word_ids(self, codes: ClipCodes) -> Ids:
+        """Token ids of one clip's words: the template's layers, one after another, without padding."""
+        ids: Ids = []
+        for name, (index, table) in self._tables.items():
+            layer = codes.layers[index]
+            if len(layer) != 1:
+                raise PromptError(f"a prompt takes the codes of one clip, got {len(layer)}; pass codes[i]")
+            layer = layer[layer >= 0]
+            if len(layer) and int(layer.max()) >= len(table):
+                raise PromptError(f"code {int(layer.max())} of layer {name} is outside its {len(table)} words")
+            ids += [table[code] for code in layer.tolist()]
+        return ids
+
+    def label_ids(self, label: str) -> Ids:
+        """Token ids that continue a `direct` prompt with `label`, and that stand in each of its demonstrations.
+
+        The spaces before {label} in the template's demonstration are part of them: for "label: {label}" these are the
+        ids of " " + label, and the query ends with "label:".
+        """
+        if not label.strip():
+            raise PromptError(f"the label {label!r} is empty; a label needs at least one character")
+        return self.llm.tokenize(self.template.label_space + label)
+
+    def context(self, demonstrations: Sequence[Ids]) -> Ids:
+        """Prompt of one class, for `channel` scoring: its clips' words, no label, ready for the words of another clip.
+
+        demonstrations: the `word_ids` of each clip; none gives the context that knows of no class. There is no
+        instruction. What follows is the query's `word_ids`; see `check` for their room.
+        """
+        blocks = [self._head + words + self._tail for words in demonstrations]
+        ids = [*self._start, *chain.from_iterable(blocks), *self._head]
+        self.check(len(ids), "a class's demonstrations", [len(block) for block in blocks])
+        return ids
+
+    def direct(self, demonstrations: Sequence[tuple[Ids, str]], query: Ids, labels: Sequence[str] | None = None) -> Ids:
+        """Prompt whose next tokens are the query's label: instruction, demonstrations of all classes, query.
+
+        demonstrations: `word_ids` and label of each clip, in prompt order; query: its `word_ids`.
+        labels: the classes that the instruction names and that may follow, default those of the demonstrations; sorted.
+        """
+        names = sorted({label for _, label in demonstrations} if labels is None else set(labels))
+        instruction = self.template.instruction.replace(LABELS, " or ".join(f"'{name}'" for name in names))
+        blocks = [
+            [*self._head, *words, *self._lead, *self.label_ids(label), *self._tail] for words, label in demonstrations
+        ]
+        ids = [
+            *self._start,
+            *self.llm.tokenize(instruction),
+            *chain.from_iterable(blocks),
+            *self._query_head,
+            *query,
+            *self._lead,
+        ]
+        answer = max((len(self.label_ids(name)) for name in names), default=0)
+        self.check(len(ids) + answer, "a query with its demonstrations", [len(block) for block in blocks])
+        return ids
+
+    def check(self, n_tokens: int, what: str, demonstrations: Sequence[int] = ()) -> None:
+        """Raise PromptError if `n_tokens`, prompt and continuation together, exceed the model's context.
+
+        what: names the prompt in the message. demonstrations: how many of the tokens each demonstration takes, in
+        prompt order, to say how many would fit.
+        """
+        limit = self.llm.max_context
+        if n_tokens <= limit:
+            return
+        message = f"{what}: {n_tokens} tokens are more than the {limit} of {self.llm.name}"
+        if demonstrations:
+            room = limit - n_tokens + sum(demonstrations)
+            fitting = sum(used <= room for used in accumulate(demonstrations))
+            raise PromptError(
+                f"{message}; {fitting} of {len(demonstrations)} demonstrations would fit, or use shorter clips"
+            )
+        raise PromptError(f"{message}; use shorter clips or fewer demonstrations")

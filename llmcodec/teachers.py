@@ -1,0 +1,114 @@
+"""Frozen models that the codec learns from: Whisper for sound, a text encoder for captions and transcripts.
+
+Both are needed for training only, and each is any folder or hub id of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmcodec.errors import ModelError
+
+WHISPER_RATE = 50.0  # encoder frames a second
+WHISPER_SECONDS = 30.0  # what its position embedding can hold
+
+
+class AudioTeacher:
+    """The hidden states of one Whisper encoder layer.
+
+    The waveform is not padded to Whisper's 30 s, so a clip costs what its length costs; positions count from its start.
+    """
+
+    def __init__(self, name_or_path: str, layer: int, device: str = "cpu") -> None:
+        from transformers import WhisperFeatureExtractor, WhisperModel
+
+        try:
+            encoder = WhisperModel.from_pretrained(name_or_path).encoder
+            self.extractor = WhisperFeatureExtractor.from_pretrained(name_or_path)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot load the audio teacher {name_or_path!r}: {_first_line(error)}") from error
+        if not 1 <= layer <= len(encoder.layers):
+            raise ModelError(f"audio teacher layer {layer}: {name_or_path} has layers 1 to {len(encoder.layers)}")
+        encoder.layers = encoder.layers[:layer]
+        self.encoder = encoder.eval().requires_grad_(False).to(device)
+        self.dim = int(encoder.config.d_model)
+        self.sample_rate = int(self.extractor.sampling_rate)
+
+    @torch.inference_mode()
+    def features(self, waves: Sequence[Tensor]) -> list[Tensor]:
+        """Waveforms float32 [T_i] at 16 kHz, 30 s at most -> features float32 [ceil(T_i / 320), dim] at 50 Hz."""
+        device = self.encoder.conv1.weight.device
+        counts = [-(-len(wave) // 320) for wave in waves]
+        whole = [
+            nn.functional.pad(wave, (0, 320 * count - len(wave))) for wave, count in zip(waves, counts, strict=True)
+        ]
+        mels = self.extractor(
+            [wave.numpy() for wave in whole],
+            sampling_rate=self.sample_rate,
+            return_tensors="pt",
+            padding="longest",
+            truncation=False,
+        ).input_features.to(device)
+        hidden = nn.functional.gelu(self.encoder.conv1(mels))
+        hidden = nn.functional.gelu(self.encoder.conv2(hidden)).transpose(1, 2)
+        length = hidden.shape[1]
+        if length > self.encoder.embed_positions.weight.shape[0]:
+            raise ModelError(f"the audio teacher takes {WHISPER_SECONDS:.0f} s, not {length / WHISPER_RATE:.1f} s")
+        hidden = hidden + self.encoder.embed_positions.weight[:length]
+        padded = torch.arange(length, device=device)[None] >= torch.tensor(counts, device=device)[:, None]
+        mask = torch.zeros(padded.shape, device=device).masked_fill_(padded, -torch.inf)[:, None, None]
+        for layer in self.encoder.layers:
+            output: Any = layer(hidden, mask)
+            hidden = output[0] if isinstance(output, tuple) else output
+        return [row[:count].float().cpu() for row, count in zip(hidden, counts, strict=True)]
+
+
+class TextTeacher:
+    """Sentence embeddings: a sentence-transformers model, or the mean of a T5 (or BERT-like) encoder's states."""
+
+    def __init__(self, name_or_path: str, device: str = "cpu") -> None:
+        self.device = device
+        self.sentence_model: Any = None
+        if (Path(name_or_path) / "modules.json").is_file() or name_or_path.startswith("sentence-transformers/"):
+            try:
+                from sentence_transformers import SentenceTransformer
+            except ImportError as error:
+                raise ModelError("sentence-transformers is missing: pip install llmcodec[train]") from error
+            self.sentence_model = SentenceTransformer(name_or_path, device=device)
+            return
+        from transformers import AutoModelForTextEncoding, AutoTokenizer
+
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            self.model = AutoModelForTextEncoding.from_pretrained(name_or_path).eval().requires_grad_(False).to(device)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot load the text teacher {name_or_path!r}: {_first_line(error)}") from error
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+        """Texts -> unit vectors float32 [N, dim]."""
+        if self.sentence_model is not None:
+            rows = self.sentence_model.encode(list(texts), batch_size=batch_size, show_progress_bar=False)
+            return nn.functional.normalize(torch.as_tensor(rows, dtype=torch.float32), dim=-1)
+        pooled = []
+        for start in range(0, len(texts), batch_size):
+            tokens = self.tokenizer(
+                list(texts[start : start + batch_size]),
+                padding=True,
+                truncation=True,
+                max_length=128,
+                return_tensors="pt",
+            ).to(self.device)
+            states = self.model(**tokens).last_hidden_state.float()
+            mask = tokens["attention_mask"][..., None]
+            pooled.append(((states * mask).sum(1) / mask.sum(1)).cpu())
+        return nn.functional.normalize(torch.cat(pooled), dim=-1)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

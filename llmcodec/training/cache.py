@@ -1,0 +1,215 @@
+"""The feature cache: waveforms, teacher features and text embeddings of a training set, computed once.
+
+folder/waves.npy      int16 [samples]             all clips one after another, 16 kHz
+folder/features.npy   float16 [rows, dim]         audio teacher, averaged to `FEATURE_RATE` rows a second
+folder/texts.npy      float16 [distinct, dim]     text teacher
+folder/index.json     what was asked for, and where each clip lies
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmcodec.audio import load_audio
+from llmcodec.errors import ConfigError
+from llmcodec.teachers import WHISPER_RATE, WHISPER_SECONDS, AudioTeacher, TextTeacher
+
+SAMPLE_RATE = 16_000
+POOL = 3  # Whisper frames averaged to one row
+FEATURE_RATE = WHISPER_RATE / POOL
+SAMPLES_PER_ROW = int(SAMPLE_RATE / FEATURE_RATE)  # 960: two codec frames
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One training clip. `kind` groups clips for balanced sampling; `text` is a caption or transcript, may be empty."""
+
+    file: str
+    kind: str
+    text: str
+
+
+def read_clips(folder: Path, exclude: Iterable[str] = ()) -> list[Clip]:
+    """Clips of an audiofolder: metadata.csv with `file_name` and, where there, `text` and `kind`.
+
+    `exclude`: shell patterns of file names to leave out. ConfigError when the table is missing or leaves nothing.
+    """
+    table = folder / "metadata.csv"
+    if not table.is_file():
+        raise ConfigError(f"{table}: not found; a training folder holds a metadata.csv with a column file_name")
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "file_name" not in rows[0]:
+        raise ConfigError(f"{table}: needs a column file_name and at least one row")
+    patterns = list(exclude)
+    clips = [
+        Clip(row["file_name"], row.get("kind") or "audio", (row.get("text") or "").strip())
+        for row in rows
+        if not any(fnmatch.fnmatch(row["file_name"], pattern) for pattern in patterns)
+    ]
+    if not clips:
+        raise ConfigError(f"{table}: every row is excluded by the recipe")
+    return clips
+
+
+def mix_and_stretch(wave: np.ndarray, other: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A new sound from two: played 0.75-1.33 times as fast, half of the time under another one at 0 to 15 dB."""
+    import soxr
+
+    stretched = soxr.resample(wave, SAMPLE_RATE, SAMPLE_RATE * float(2 ** random.uniform(-0.415, 0.415)))
+    if random.random() < 0.5:
+        under = np.resize(other, len(stretched))
+        level = 10 ** (-random.uniform(0, 15) / 20) * np.sqrt(np.mean(stretched**2) / (np.mean(under**2) + 1e-9))
+        stretched = stretched + level * under
+    return (stretched / max(1.0, float(np.abs(stretched).max()))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Read-only view of a cache folder; arrays are memory-mapped."""
+
+    clips: list[Clip]
+    wave_bounds: np.ndarray  # int64 [N, 2] into waves
+    row_bounds: np.ndarray  # int64 [N, 2] into features
+    text_rows: np.ndarray  # int64 [N], -1 without text
+    waves: np.ndarray
+    features: np.ndarray
+    texts: np.ndarray
+
+    def wave(self, clip: int, start: int, samples: int) -> Tensor:
+        """Samples [start, start + samples) of a clip as float32; shorter at its end."""
+        low, high = self.wave_bounds[clip]
+        piece = self.waves[low + start : min(low + start + samples, high)]
+        return torch.from_numpy(piece.astype(np.float32) / 32768)
+
+    def rows(self, clip: int, start: int, rows: int) -> Tensor:
+        """Teacher rows [start, start + rows) of a clip as float32 [n, dim]."""
+        low, high = self.row_bounds[clip]
+        return torch.from_numpy(self.features[low + start : min(low + start + rows, high)].astype(np.float32))
+
+    def text(self, row: int) -> Tensor:
+        """One text embedding as float32 [dim]."""
+        return torch.from_numpy(self.texts[row].astype(np.float32))
+
+    @classmethod
+    def open(cls, folder: Path) -> FeatureCache:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        return cls(
+            clips=[Clip(**clip) for clip in index["clips"]],
+            wave_bounds=np.array(index["wave_bounds"]),
+            row_bounds=np.array(index["row_bounds"]),
+            text_rows=np.array(index["text_rows"]),
+            waves=np.load(folder / "waves.npy", mmap_mode="r"),
+            features=np.load(folder / "features.npy", mmap_mode="r"),
+            texts=np.load(folder / "texts.npy"),
+        )
+
+    @classmethod
+    def build(
+        cls,
+        root: Path,
+        data: Path,
+        clips: Sequence[Clip],
+        audio_teacher: tuple[str, int],
+        text_teacher: str,
+        copies: dict[str, int],
+        seed: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> FeatureCache:
+        """Open the cache that fits these arguments below `root`, or compute it (atomic: a half-made one is never seen).
+
+        `audio_teacher`: name and layer. `copies`: per kind, how many stretched and mixed copies of each clip to add.
+        """
+        wanted = {
+            "data": data.name, "clips": [asdict(clip) for clip in clips], "layer": audio_teacher[1],
+            "audio_teacher": Path(audio_teacher[0]).name, "text_teacher": Path(text_teacher).name,
+            "copies": copies, "seed": seed,
+        }  # fmt: skip
+        folder = root / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+        if folder.is_dir():
+            return cls.open(folder)
+        root.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=root, prefix="unfinished-"))
+        try:
+            _compute(work, data, clips, AudioTeacher(*audio_teacher), TextTeacher(text_teacher), copies, seed, progress)
+            os.replace(work, folder)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        return cls.open(folder)
+
+
+def _compute(
+    folder: Path,
+    data: Path,
+    clips: Sequence[Clip],
+    audio_teacher: AudioTeacher,
+    text_teacher: TextTeacher,
+    copies: dict[str, int],
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    random = np.random.default_rng(seed)
+    limit = int(WHISPER_SECONDS * SAMPLE_RATE)
+    waves = [load_audio(data / clip.file)[:limit].numpy() for clip in clips]
+    table = list(clips)
+    for number, clip in enumerate(clips):
+        for _ in range(copies.get(clip.kind, 0)):
+            same_kind = int(random.integers(len(clips)))
+            mixed = mix_and_stretch(waves[number], waves[same_kind], random)
+            waves.append(mixed[:limit])
+            table.append(clip)
+
+    order = sorted(range(len(waves)), key=lambda number: len(waves[number]))
+    features: list[np.ndarray | None] = [None] * len(waves)
+    done, position = 0, 0
+    while position < len(order):
+        longest = len(waves[order[min(position + 31, len(order) - 1)]])
+        batch = order[position : position + max(1, min(32, 40 * SAMPLE_RATE // longest))]
+        for number, rows in zip(
+            batch, audio_teacher.features([torch.from_numpy(waves[n]) for n in batch]), strict=True
+        ):
+            features[number] = _pool(rows).numpy().astype(np.float16)
+        position += len(batch)
+        done += len(batch)
+        progress(done, len(order))
+
+    texts = sorted({clip.text for clip in table if clip.text})
+    place = {text: row for row, text in enumerate(texts)}
+    embedded = text_teacher.embed(texts).numpy() if texts else np.zeros((0, 1))
+    np.save(folder / "texts.npy", embedded.astype(np.float16))
+    ready = [rows for rows in features if rows is not None]
+    np.save(folder / "features.npy", np.concatenate(ready))
+    np.save(folder / "waves.npy", np.concatenate([(wave * 32767).round().astype(np.int16) for wave in waves]))
+    index = {
+        "clips": [asdict(clip) for clip in table],
+        "wave_bounds": _bounds([len(wave) for wave in waves]),
+        "row_bounds": _bounds([len(rows) for rows in ready]),
+        "text_rows": [place.get(clip.text, -1) for clip in table],
+    }
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _pool(rows: Tensor) -> Tensor:
+    """Mean of every `POOL` rows [T, dim] -> [ceil(T / POOL), dim]; the last mean is over what is left."""
+    full = len(rows) // POOL * POOL
+    pooled = rows[:full].reshape(-1, POOL, rows.shape[1]).mean(1)
+    return torch.cat([pooled, rows[full:].mean(0, keepdim=True)]) if full < len(rows) else pooled
+
+
+def _bounds(lengths: Sequence[int]) -> list[list[int]]:
+    ends = np.cumsum(lengths).tolist()
+    return [[end - length, end] for end, length in zip(ends, lengths, strict=True)]

@@ -1,0 +1,94 @@
+"""Training batches: random crops, drawn from (seed, step), so that a resumed run sees what an unbroken one would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+
+from llmcodec.codec.config import CodecConfig
+from llmcodec.errors import ConfigError
+from llmcodec.training.cache import SAMPLES_PER_ROW, FeatureCache
+from llmcodec.training.recipe import Data
+
+
+@dataclass
+class Batch:
+    """wave [B, T]; mask [B, F, 1] of frames; rows [B, R, dim] of the audio teacher; texts [B, e]; has_text [B]."""
+
+    wave: Tensor
+    mask: Tensor
+    rows: Tensor
+    texts: Tensor
+    has_text: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+class CropBatches(IterableDataset[Batch]):
+    """Batches from step `start` on. Clips are drawn by kind (`Data.balance`), then by duration up to one crop."""
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        data: Data,
+        config: CodecConfig,
+        batch_size: int,
+        seed: int,
+        start: int,
+        process: int = 0,
+    ) -> None:
+        self.cache, self.data, self.batch_size = cache, data, batch_size
+        self.seed, self.start, self.process = seed, start, process
+        self.frame_samples = config.frame_samples
+        unit = config.frame_samples * config.frames_multiple
+        self.crop = max(1, round(data.crop_seconds * config.sample_rate / unit)) * unit
+        self.rows = self.crop // SAMPLES_PER_ROW
+        self.weights = self._weights()
+
+    def _weights(self) -> np.ndarray:
+        lengths = np.minimum(self.cache.wave_bounds[:, 1] - self.cache.wave_bounds[:, 0], self.crop).astype(float)
+        if self.data.balance:
+            kinds = np.array([clip.kind for clip in self.cache.clips])
+            unknown = set(self.data.balance) - set(kinds.tolist())
+            if unknown:
+                raise ConfigError(f"recipe field data.balance: no clip is of kind {', '.join(sorted(unknown))}")
+            shares = np.zeros(len(lengths))
+            for kind, share in self.data.balance.items():
+                chosen = kinds == kind
+                shares[chosen] = share * lengths[chosen] / lengths[chosen].sum()
+            lengths = shares
+        return lengths / lengths.sum()
+
+    def __iter__(self) -> Iterator[Batch]:
+        step = self.start
+        while True:
+            yield self.batch(step)
+            step += 1
+
+    def batch(self, step: int) -> Batch:
+        random = np.random.default_rng([self.seed, self.process, step])
+        chosen = random.choice(len(self.weights), self.batch_size, p=self.weights)
+        waves, masks, rows, texts, has_text = [], [], [], [], []
+        for clip in chosen.tolist():
+            length = int(self.cache.wave_bounds[clip, 1] - self.cache.wave_bounds[clip, 0])
+            start = int(random.integers(max(0, length - self.crop) // SAMPLES_PER_ROW + 1))
+            wave = self.cache.wave(clip, start * SAMPLES_PER_ROW, self.crop)
+            wave = wave * float(10 ** (random.uniform(-self.data.gain_db, self.data.gain_db) / 20))
+            wave = wave / max(1.0, float(wave.abs().max()))
+            frames = -(-len(wave) // self.frame_samples)
+            features = self.cache.rows(clip, start, self.rows)
+            masks.append((torch.arange(self.crop // self.frame_samples) < frames).float())
+            waves.append(nn.functional.pad(wave, (0, self.crop - len(wave))))
+            missing = self.rows - len(features)
+            rows.append(torch.cat([features, features.mean(0, keepdim=True).expand(missing, -1)]))
+            text = int(self.cache.text_rows[clip])
+            has_text.append(float(text >= 0))
+            texts.append(self.cache.text(text) if text >= 0 else torch.zeros(self.cache.texts.shape[1]))
+        mask = torch.stack(masks)[..., None]
+        return Batch(torch.stack(waves), mask, torch.stack(rows), torch.stack(texts), torch.tensor(has_text))

@@ -1,0 +1,87 @@
+"""What is trained: the codec, the projections that make its codebooks, and the heads that its teachers are met with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from llmcodec.codec import LLMCodec
+from llmcodec.codec.quantizer import QuantizerLayer
+from llmcodec.training import losses
+from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
+from llmcodec.training.data import Batch
+from llmcodec.training.recipe import Losses
+
+ENTROPY_POSITIONS = 256
+
+
+class TrainingModel(nn.Module):
+    """Codec + codebooks + heads; `forward` gives every loss that the recipe weighs above zero, unweighted."""
+
+    space_mean: Tensor
+    space_scale: Tensor
+    space_basis: Tensor
+
+    def __init__(
+        self, codec: LLMCodec, codebooks: list[ProjectedCodebook], space: TeacherSpace, weights: Losses, context: float,
+        text_dim: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.codec = codec
+        self.codebooks = nn.ModuleList(codebooks)
+        self.weights, self.context_weight = weights, context
+        for name in ("mean", "scale", "basis"):
+            self.register_buffer(f"space_{name}", getattr(space, name))
+        first, coarse = codec.config.layers[0], codec.config.latent_dim
+        features = len(space.mean)
+        self.semantic_to_features = nn.Linear(first.lookup_dim, features)
+        self.coarse_to_features = nn.Linear(coarse, features)
+        self.semantic_to_text = nn.Linear(first.lookup_dim, text_dim)
+        self.reconstruction = losses.ReconstructionLoss(codec.sample_rate)
+
+    def tables(self) -> list[Tensor]:
+        return [codebook() for codebook in self.codebooks]
+
+    @torch.no_grad()
+    def store_tables(self) -> None:
+        """Put the projected codebooks into the codec, which then needs no language model."""
+        for layer, table in zip(self.codec.quantizer.layers, self.tables(), strict=True):
+            assert isinstance(layer, QuantizerLayer)
+            layer.table.copy_(table)
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """-> losses by name (unweighted scalars), and the codes in use per layer (valid ones, flat)."""
+        tables = self.tables()
+        made, _, outputs = self.codec(batch.wave, batch.mask, tables)
+        found: dict[str, Tensor] = {}
+        found["stft"], found["mel"] = self.reconstruction(made, batch.wave)
+        free = [
+            output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
+        ]
+        found["commitment"] = torch.stack([losses.commitment_loss(output) for output in free]).mean()
+        found["codebook"] = torch.stack([losses.codebook_loss(output) for output in free]).mean()
+        found["entropy"] = torch.stack(
+            [
+                losses.entropy_loss(output, table, ENTROPY_POSITIONS)
+                for output, table in zip(outputs, tables, strict=True)
+            ]
+        ).mean()
+        space = TeacherSpace(self.space_mean, self.space_scale, self.space_basis)
+        semantic, coarse = outputs[0], outputs[min(1, len(outputs) - 1)]
+        frames = batch.mask.shape[1]
+        rows = batch.rows.shape[1]
+        if self.weights.distillation:
+            target = space.target(batch.rows, rows // semantic.codes.shape[1], self.context_weight)
+            found["distillation"] = losses.distillation_loss(semantic, target, tables[0])
+        if self.weights.consistency:
+            predicted = self.semantic_to_features(semantic.straight_through)
+            predicted = predicted.repeat_interleave(rows // semantic.codes.shape[1], dim=1)
+            detail = self.coarse_to_features(coarse.vector)
+            predicted = predicted + detail.repeat_interleave(rows // coarse.codes.shape[1], dim=1)
+            mask = batch.mask[:, :: frames // rows]
+            found["consistency"] = losses.consistency_loss(predicted, space.standardised(batch.rows), mask)
+        if self.weights.semantic:
+            mean = (semantic.straight_through * semantic.mask).sum(1) / semantic.mask.sum(1).clamp(min=1)
+            found["semantic"] = losses.semantic_loss(self.semantic_to_text(mean), batch.texts, batch.has_text)
+        used = [output.codes[output.mask[..., 0] > 0] for output in outputs]
+        return found, used

@@ -1,0 +1,115 @@
+"""A training recipe: one YAML file that, with its seed, reproduces a codec."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmcodec.codec.config import CodecConfig, LayerConfig, SpectralConfig
+from llmcodec.errors import ConfigError
+from llmcodec.userfile import read_yaml
+
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Strict):
+    """Which clips, and how they are drawn."""
+
+    exclude: list[str] = Field(default=[], description="shell patterns of file names that stay out of training")
+    balance: dict[str, Weight] = Field(default={}, description="share of each `kind` among crops; {}: by duration")
+    copies: dict[str, int] = Field(default={}, description="per kind, stretched and mixed copies added to the cache")
+    crop_seconds: Annotated[float, Field(gt=0.2, le=20)] = 2.88
+    gain_db: Weight = Field(default=6.0, description="random gain up and down")
+
+
+class Teachers(_Strict):
+    """The frozen models learned from: hub ids or folders; folders are looked up below the models folder first."""
+
+    audio: str = "openai/whisper-base"
+    audio_layer: Positive = 3
+    text: str = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class Words(_Strict):
+    """The vocabulary of a layer and the model whose embeddings its codebook projects."""
+
+    source: str = Field(default="portable", description="portable, whole_words, or llm: every word of the LLM")
+    size: Positive | None = Field(default=None, description="how many words; none: all")
+
+
+class Layer(_Strict):
+    name: str
+    stride: Positive
+    lookup_dim: Positive
+    from_context: bool = False
+    words: Words = Words()
+
+
+class Semantic(_Strict):
+    """How the layer that is chosen from context begins, and what its words mean."""
+
+    context: Fraction = Field(default=0.3, description="weight of the crop's mean in each target")
+    sample_clips: Positive = 3000
+    kmeans_rounds: Positive = 15
+
+
+class Losses(_Strict):
+    """Weights. Zero switches a loss off."""
+
+    stft: Weight = 1.0
+    mel: Weight = 1.5
+    commitment: Weight = 0.25
+    codebook: Weight = 0.25
+    entropy: Weight = 0.1
+    distillation: Weight = Field(default=1.0, description="semantic queries to the teacher's targets and clusters")
+    consistency: Weight = Field(default=0.5, description="semantic + coarse vectors to the teacher's features")
+    semantic: Weight = Field(default=0.2, description="mean semantic vector to the text teacher's embedding")
+
+
+class Optimiser(_Strict):
+    steps: Positive = 6000
+    batch_size: Positive = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_steps: Positive = 200
+    final_fraction: Fraction = Field(default=0.02, description="last learning rate over the first")
+    weight_decay: Weight = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    mixed_precision: str = Field(default="no", pattern="^(no|bf16|fp16)$")
+
+
+class Recipe(_Strict):
+    """Everything that decides what a training run makes."""
+
+    seed: int = 0
+    llm: str = Field(default="HuggingFaceTB/SmolLM2-135M-Instruct", description="whose embeddings become codebooks")
+    data: Data = Data()
+    teachers: Teachers = Teachers()
+    latent_dim: Positive = 256
+    backbone: dict[str, int] = Field(default={}, description="fields of SpectralConfig that differ from its defaults")
+    layers: list[Layer]
+    semantic: Semantic = Semantic()
+    losses: Losses = Losses()
+    optimiser: Optimiser = Optimiser()
+    log_every: Positive = 50
+    checkpoint_every: Positive = 500
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Recipe:
+        """Read a recipe file. ConfigError names the file, the field and what is allowed."""
+        return read_yaml(path, cls)
+
+    def codec_config(self) -> CodecConfig:
+        try:
+            backbone = SpectralConfig(**self.backbone)
+        except TypeError as error:
+            raise ConfigError(f"recipe field backbone: {error}; see SpectralConfig for its fields") from error
+        layers = [LayerConfig(**layer.model_dump(exclude={"words"})) for layer in self.layers]
+        return CodecConfig(latent_dim=self.latent_dim, backbone=backbone, layers=tuple(layers))

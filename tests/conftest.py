@@ -1,0 +1,59 @@
+"""What the tests of several parts share: a tiny random codec and sounds."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from llmcodec.codec import CodecConfig, LayerConfig, LLMCodec, SpectralConfig
+from llmcodec.vocabulary import Vocabulary
+
+# No test is timed: a slow or busy machine must not fail one.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+TINY = CodecConfig(
+    latent_dim=16,
+    backbone=SpectralConfig(
+        mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, context_width=16, context_depth=1,
+        decoder_width=16, decoder_depth=2, fine_width=8, fine_depth=1,
+    ),
+    layers=(LayerConfig("semantic", 4, 8, from_context=True), LayerConfig("coarse", 2, 4), LayerConfig("fine", 1, 4)),
+)  # fmt: skip
+
+
+def build_codec(seed=0):
+    torch.manual_seed(seed)
+    words = Vocabulary.portable().words
+    codec = LLMCodec(TINY, [Vocabulary(words[:40]), Vocabulary(words[:60]), Vocabulary(words[20:80])])
+    return codec.eval().requires_grad_(False)
+
+
+def make_sound(samples, seed=0, rate=16_000):
+    """A gliding tone in noise that comes and goes, float32 [samples]."""
+    time = torch.arange(samples) / rate
+    noise = torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+    tone = torch.sin(2 * torch.pi * (200 + 150 * seed + 300 * time) * time)
+    return (0.3 * tone + 0.2 * noise) * (0.55 + 0.45 * torch.sin(7 * time))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_codec():
+    """Random weights, three layers, 16 kHz, words of the portable list."""
+    return build_codec()
+
+
+@pytest.fixture(scope="session")
+def new_codec():
+    """new_codec(seed) -> another random codec of the same shape."""
+    return build_codec
+
+
+@pytest.fixture(scope="session")
+def sound():
+    """sound(samples, seed=0) -> a waveform float32 [samples]."""
+    return make_sound

@@ -1,0 +1,69 @@
+"""The benchmark scripts run, and write what they print."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmcodec.errors import ConfigError
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(codec, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codecs") / "tiny"
+    codec.save_checkpoint(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path, checkpoint):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def call(name, *arguments):
+        main = importlib.import_module(name).main
+        out = tmp_path / "results" / f"{name}.json"
+        code = main([*map(str, arguments), "--codec", checkpoint, "--out", str(out)])
+        written = json.loads(out.read_text())
+        assert {"date", "commit", "seed", "threads", "machine"} <= set(written["provenance"])
+        return code, written, capsys.readouterr().out
+
+    yield call
+    for name in ("_common", "codebook_use", "fewshot", "reconstruct", "speed"):
+        sys.modules.pop(name, None)
+
+
+def test_fewshot(run, sounds, tmp_path):
+    options = ("--data", sounds, "--episodes", 4, "--scorer", "--no-whisper", "--json")
+    code, written, printed = run("fewshot", *options, "--save-episodes", tmp_path / "episodes.json")
+    assert code == 0 and json.loads(printed) == written
+    _, again, _ = run("fewshot", *options, "--load-episodes", tmp_path / "episodes.json")
+    assert [row["accuracy"] for row in again["rows"]] == [row["accuracy"] for row in written["rows"]]
+    assert written["setup"]["codec"]["name"] == "tiny"
+
+
+def test_codebook_use(run, sounds):
+    code, written, printed = run("codebook_use", "--data", sounds, sounds)
+    assert code == 0 and len(written["rows"]) == 6
+    assert printed.startswith("| data | layer |")
+    assert run("codebook_use", "--data", sounds, "--min-share", 1.01)[0] == 1
+
+
+def test_speed(run):
+    code, written, printed = run("speed", "--seconds", 0.5, "--runs", 2)
+    assert code == 0 and [row["step"] for row in written["rows"]] == ["encode", "decode"]
+    assert written["clip"]["seconds"] == 0.5 and "times real time" in printed
+    with pytest.raises(ConfigError, match="--runs"):
+        run("speed", "--runs", 0)
+
+
+def test_reconstruct(run, sounds):
+    pytest.importorskip("pystoi")
+    pytest.importorskip("pesq")
+    code, written, printed = run("reconstruct", "--data", sounds, "--no-asr")
+    assert code == 0 and set(written["rows"]) == {"STOI", "PESQ wb", "SI-SDR (dB)", "mel distance (dB)"}
+    assert written["bits_per_second"] == pytest.approx(5 * written["tokens_per_second"])
+    assert "PESQ wb" in printed

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerFast,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from llmcodec.errors import ModelError
+from llmcodec.evaluation.recognition import WhisperJudge
+
+SPECIAL = ["endoftext", "startoftranscript", "en", "transcribe", "notimestamps"]
+
+
+def whisper(folder, special):
+    """A tiny random Whisper whose tokens are letters."""
+    letters = {chr(97 + n): n for n in range(26)} | {"Ġ": 26}
+    core = Tokenizer(models.WordLevel(letters, unk_token="a"))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.add_special_tokens([AddedToken(f"<|{name}|>", special=True) for name in special])
+    PreTrainedTokenizerFast(tokenizer_object=core).save_pretrained(folder)
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        vocab_size=40, d_model=16, encoder_ffn_dim=16, decoder_ffn_dim=16, pad_token_id=27, bos_token_id=27,
+        eos_token_id=27, decoder_start_token_id=28, init_std=0.5, **sizes,
+    )  # fmt: skip
+    WhisperForConditionalGeneration(config).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+@torch.inference_mode()
+def reference(judge, wave):
+    """Greedy decoding as it is defined: the whole prefix again for each token."""
+    features = judge.extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt").input_features
+    ids = list(judge.prompt)
+    for step in range(12):
+        logits = judge.model(input_features=features, decoder_input_ids=torch.tensor([ids])).logits[0, -1]
+        logits[judge.end + 1 :] = -torch.inf
+        if not step:
+            logits[[*judge.blank, judge.end]] = -torch.inf
+        ids.append(int(logits.argmax()))
+        if ids[-1] == judge.end:
+            break
+    return judge.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def test_transcripts_are_greedy_and_a_batch_equals_singles(tmp_path):
+    judge = WhisperJudge(whisper(tmp_path, SPECIAL))
+    waves = [torch.randn(count, generator=torch.Generator().manual_seed(count)) for count in (8_000, 20_000)]
+    together = judge.transcribe(waves)
+    assert together == [judge.transcribe([wave])[0] for wave in waves]
+    for text, wave in zip(together, waves, strict=True):
+        wanted = reference(judge, wave)
+        assert wanted and text.startswith(wanted)
+    with pytest.raises(ModelError, match="30 s at most, not 31.0 s"):
+        judge.transcribe([torch.zeros(31 * 16_000)])
+
+
+def test_other_models_are_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"lacks <\|en\|>; a multilingual Whisper is needed"):
+        WhisperJudge(whisper(tmp_path / "english", ["endoftext", "startoftranscript", "transcribe", "notimestamps"]))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="cannot load the speech recogniser"):
+        WhisperJudge(str(tmp_path / "empty"))

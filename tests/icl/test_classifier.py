@@ -1,0 +1,63 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
+
+from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.errors import ConfigError
+from llmcodec.icl import FewShotClassifier
+from llmcodec.llm import FakeLLM
+
+Clip = Callable[[list[int]], AudioCodes]
+
+
+@pytest.fixture
+def classifier(codec: LLMCodec) -> FewShotClassifier:
+    return FewShotClassifier(codec=codec, llm=FakeLLM())
+
+
+def test_probabilities_name_the_class_whose_words_return(classifier: FewShotClassifier, clip: Clip) -> None:
+    classifier.fit([clip([1, 2, 3]), clip([9, 8, 7]), clip([20, 21, 22])], ["dog", "rain", "bell"])
+    probabilities = classifier.predict_proba([clip([8, 9]), clip([21, 22, 20])])
+    assert classifier.classes_.tolist() == ["bell", "dog", "rain"]
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert (probabilities >= 0).all()
+    assert classifier.predict([clip([8, 9]), clip([21, 22, 20])]).tolist() == ["rain", "bell"]
+
+
+def test_it_is_a_scikit_learn_estimator(classifier: FewShotClassifier, clip: Clip) -> None:
+    assert clone(classifier).get_params()["scorer"] == "channel"
+    clips = [clip([1, 2, shift]) for shift in range(3, 7)] + [clip([30, 31, shift]) for shift in range(33, 37)]
+    labels = [0] * 4 + [1] * 4
+    array = np.empty(len(clips), dtype=object)
+    array[:] = clips
+    scores = cross_val_score(classifier, array, labels, cv=2)
+    assert scores.tolist() == [1.0, 1.0]
+
+
+def test_waveforms_and_their_codes_are_the_same_clip(classifier: FewShotClassifier, codec: LLMCodec) -> None:
+    waves = [torch.randn(8000), torch.randn(5000), torch.randn(7001)]
+    classifier.fit(waves[:2], ["a", "b"])
+    of_wave = classifier.predict_proba([waves[2], waves[2].numpy()])
+    of_codes = classifier.predict_proba([codec.encode(waves[2])])
+    np.testing.assert_allclose(of_wave, np.concatenate([of_codes, of_codes]), rtol=1e-5)
+
+
+def test_layers_choose_the_words(classifier: FewShotClassifier, clip: Clip) -> None:
+    classifier.set_params(layers=["semantic", "coarse"]).fit([clip([1, 2]), clip([3, 4])], ["a", "b"])
+    assert len(classifier.builder_.word_ids(clip([1, 2]))) == 2 + 4
+
+
+def test_mistakes_are_named(classifier: FewShotClassifier, clip: Clip) -> None:
+    with pytest.raises(NotFittedError):
+        classifier.predict([clip([1])])
+    with pytest.raises(ConfigError, match="two classes"):
+        classifier.fit([clip([1]), clip([2])], ["a", "a"])
+    with pytest.raises(ConfigError, match="as many labels"):
+        classifier.fit([clip([1])], ["a", "b"])
+    with pytest.raises(ConfigError, match="scorer"):
+        classifier.set_params(scorer="guess").fit([clip([1]), clip([2])], ["a", "b"])

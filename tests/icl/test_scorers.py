@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from llmcodec.errors import ConfigError, PromptError
+from llmcodec.icl import SCORERS, build_scorer
+from llmcodec.llm import FakeLLM
+from llmcodec.prompting import PromptBuilder
+
+
+def words(builder: PromptBuilder, codes: list[int]) -> list[int]:
+    table = builder._tables["semantic"][1]
+    return [table[code] for code in codes]
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_scoring_together_equals_scoring_alone(builder: PromptBuilder, name: str) -> None:
+    scorer = build_scorer(name, builder)
+    scorer.fit([[words(builder, [1, 2, 3]), words(builder, [2, 2])], [words(builder, [7, 8, 9])]], ["dog", "rain"])
+    queries = [words(builder, [1, 2]), words(builder, [9, 8, 9, 9]), words(builder, [30])]
+    together = scorer.scores(queries)
+    assert together.shape == (3, 2)
+    torch.testing.assert_close(together, torch.cat([scorer.scores([query]) for query in queries]))
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_the_order_of_classes_only_orders_the_columns(builder: PromptBuilder, name: str) -> None:
+    if name == "direct":
+        pytest.skip("classes take turns in one prompt, so their order has an effect there")
+    classes = [[words(builder, [1, 2, 3])], [words(builder, [7, 8, 9])], [words(builder, [20, 21])]]
+    labels, order = ["dog", "rain", "bell"], [2, 0, 1]
+    one, other = build_scorer(name, builder), build_scorer(name, builder)
+    one.fit(classes, labels)
+    other.fit([classes[place] for place in order], [labels[place] for place in order])
+    query = [words(builder, [1, 8, 20, 3])]
+    torch.testing.assert_close(one.scores(query)[:, order], other.scores(query))
+
+
+def test_channel_prefers_the_class_whose_words_it_repeats(builder: PromptBuilder) -> None:
+    scorer = build_scorer("channel", builder)
+    scorer.fit([[words(builder, [1, 2, 3, 4])], [words(builder, [11, 12, 13, 14])]], ["dog", "rain"])
+    scores = scorer.scores([words(builder, [2, 3, 1]), words(builder, [14, 12, 13])])
+    assert scores.argmax(1).tolist() == [0, 1]
+
+
+def test_words_of_no_demonstration_speak_for_no_class(builder: PromptBuilder) -> None:
+    scorer = build_scorer("channel", builder)
+    scorer.fit([[words(builder, [1, 2])], [words(builder, [3, 4])]], ["dog", "rain"])
+    scores = scorer.scores([words(builder, [40, 41])])
+    torch.testing.assert_close(scores[0, 0], scores[0, 1], atol=1e-3, rtol=0)
+
+
+def test_direct_scores_are_log_likelihoods_of_the_labels(builder: PromptBuilder) -> None:
+    scorer = build_scorer("direct", builder)
+    demonstrations = [[words(builder, [1, 2])], [words(builder, [3])]]
+    scorer.fit(demonstrations, ["dog", "heavy rain"])
+    query = words(builder, [1, 5])
+    prompt = builder.direct([(demonstrations[0][0], "dog"), (demonstrations[1][0], "heavy rain")], query)
+    wanted = [
+        builder.llm.log_likelihood(prompt, [builder.label_ids(label)])[0].sum() for label in ("dog", "heavy rain")
+    ]
+    torch.testing.assert_close(scorer.scores([query])[0], torch.stack(wanted), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_what_does_not_fit_the_context_is_said(builder: PromptBuilder, name: str) -> None:
+    small = PromptBuilder.__new__(PromptBuilder)
+    small.__dict__.update(builder.__dict__)
+    small.llm = FakeLLM(max_context=60)
+    scorer = build_scorer(name, small)
+    with pytest.raises(PromptError, match="60"):
+        scorer.fit([[words(builder, [1] * 70)], [words(builder, [2])]], ["dog", "rain"])
+        scorer.scores([words(builder, [1])])
+
+
+def test_an_unknown_scorer_is_refused_with_the_choices(builder: PromptBuilder) -> None:
+    with pytest.raises(ConfigError, match="channel, direct"):
+        build_scorer("guess", builder)
