@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 CODES_SUFFIX = ".safetensors"
 
 CodecOption = Annotated[
-    str | None, typer.Option("--codec", help="Codec: a folder or hub id. [default: the one inside the package]")
+    str | None, typer.Option("--codec", help="Codec: a folder or hub id (default: the one inside the package)")
 ]
 LLMOption = Annotated[
     str | None,
-    typer.Option("--llm", help="Language model: a name, folder or hub id. [default: $LLMCODEC_LLM, else SmolLM2-135M]"),
+    typer.Option("--llm", help="Language model: a name, folder or hub id (default: $LLMCODEC_LLM, else SmolLM2-135M)"),
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. [default: all cores]")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (default: all cores)")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 TemplateOption = Annotated[str, typer.Option("--template", help="Task template: a name or a YAML file.")]
 LayersOption = Annotated[
     str | None,
-    typer.Option("--layers", help="Layers whose words are used, as in semantic,coarse. [default: the template's]"),
+    typer.Option("--layers", help="Layers whose words are used, as in semantic,coarse (default: the template's)"),
 ]
 
 

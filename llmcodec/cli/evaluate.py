@@ -30,7 +30,7 @@ def evaluate(
     shots: Annotated[int, typer.Option(help="Demonstrations of each class.")] = 1,
     episodes: Annotated[int, typer.Option(help="How many, one query each.")] = 100,
     scorer: Annotated[
-        list[str] | None, typer.Option(help="channel or direct; may be repeated. [default: channel]")
+        list[str] | None, typer.Option(help="channel or direct; may be repeated (default: channel)")
     ] = None,
     template: TemplateOption = "sound",
     layers: LayersOption = None,
@@ -39,7 +39,7 @@ def evaluate(
     whisper: Annotated[str, typer.Option(help="Model of the feature baselines, or none.")] = "openai/whisper-base",
     group_by: Annotated[
         str | None,
-        typer.Option(help="Column that query and demonstrations never share. [default: recording, speaker ...]"),
+        typer.Option(help="Column that query and demonstrations never share (default: recording, speaker ...)"),
     ] = None,
     seed: int = 0,
     threads: ThreadsOption = None,

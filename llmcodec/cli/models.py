@@ -36,7 +36,7 @@ def list_known(as_json: JsonOption = False) -> None:
 @app.command()
 def fetch(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A name, hub id or folder. [default: the default LLM]")
+        str | None, typer.Argument(metavar="[NAME]", help="A name, hub id or folder (default: the default LLM)")
     ] = None,
 ) -> None:
     """Download a model, unless it is here already, and print its folder."""

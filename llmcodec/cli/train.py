@@ -14,7 +14,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file, like those in recipes/.")],
     data: Annotated[Path, typer.Option(help="Folder with metadata.csv: file_name and, if known, text and kind.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there already goes on.")],
-    cache: Annotated[Path | None, typer.Option(help="Folder for teacher features. [default: OUT/cache]")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for teacher features (default: OUT/cache)")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after so long; run again to go on.")] = None,
     threads: ThreadsOption = None,
 ) -> None:

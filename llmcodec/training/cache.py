@@ -182,7 +182,7 @@ def _compute(
         for number, rows in zip(
             batch, audio_teacher.features([torch.from_numpy(waves[n]) for n in batch]), strict=True
         ):
-            features[number] = _pool(rows).numpy().astype(np.float16)
+            features[number] = pool(rows).numpy().astype(np.float16)
         position += len(batch)
         done += len(batch)
         progress(done, len(order))
@@ -203,7 +203,7 @@ def _compute(
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _pool(rows: Tensor) -> Tensor:
+def pool(rows: Tensor) -> Tensor:
     """Mean of every `POOL` rows [T, dim] -> [ceil(T / POOL), dim]; the last mean is over what is left."""
     full = len(rows) // POOL * POOL
     pooled = rows[:full].reshape(-1, POOL, rows.shape[1]).mean(1)

@@ -16,7 +16,7 @@ def test_a_report_in_print_and_on_disk(run, demonstrations, tmp_path):
     assert (tmp_path / "report.md").read_text().startswith("demonstrations: 2-way 1-shot")
 
 
-def test_what_cannot_be_measured_is_refused(run, refused, demonstrations, bad_clip, tmp_path):
+def test_what_cannot_be_measured_is_refused(run, refused, demonstrations, tmp_path):
     report = tmp_path / "report.md"
     refused(run("eval", demonstrations, *FEW, "--out", tmp_path / "report.doc"), ".json or .md")
     refused(run("eval", demonstrations, *FEW, "--ways", 9, "--out", report), "9 ways need as many labels")

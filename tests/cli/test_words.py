@@ -76,7 +76,7 @@ def test_a_picture_of_audio_and_of_codes(run, refused, clip, sound, tmp_path):
 
 
 def test_a_picture_without_matplotlib_names_the_extra(run, refused, clip, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     refused(run("words", clip, "--picture", tmp_path / "a.png"), "pip install 'llmcodec[eval]'")
     refused(run("words", clip, "--picture", tmp_path / "a.doc"), "use .png")
     assert not (tmp_path / "a.png").exists()

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Every figure of docs/benchmarks.md and the README, from one folder of evaluation sets:
+#
+#     LLMCODEC_MODELS=MODELS benchmarks/all.sh DEV
+#
+# DEV holds the audiofolders sounds, emotion, digits, keywords, speech; MODELS holds whisper-base, qwen2.5-0.5b and
+# gemma3-270m. Results that exist already are kept; remove benchmarks/results/NAME.json to make one again.
+set -euo pipefail
+cd "$(dirname "$0")"
+dev=$1
+python=${PYTHON:-python}
+mkdir -p results
+
+once() { # NAME SCRIPT ARGUMENTS...
+    local out=results/$1.json script=$2
+    shift 2
+    [ -f "$out" ] || { echo "== $out" && "$python" "$script" --threads 2 --out "$out" "$@"; }
+}
+
+once speed speed.py
+once reconstruct reconstruct.py --data "$dev/speech"
+once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
+once sounds-2way-1shot fewshot.py --data "$dev/sounds" --ways 2 --shots 1 --episodes 500 --scorer channel direct
+once sounds-5way-1shot fewshot.py --data "$dev/sounds" --ways 5 --shots 1 --episodes 500 --scorer channel direct
+once emotion-2way-5shot fewshot.py --data "$dev/emotion" --template emotion --shots 5 --scorer channel direct
+once digits-5way-5shot fewshot.py --data "$dev/digits" --template digit --ways 5 --shots 5 --scorer channel direct
+once keywords-5way-5shot fewshot.py --data "$dev/keywords" --template keyword --ways 5 --shots 5 --scorer channel direct
+once sounds-2way-1shot-qwen fewshot.py --data "$dev/sounds" --llm qwen2.5-0.5b --scorer channel direct
+once sounds-2way-1shot-gemma fewshot.py --data "$dev/sounds" --llm gemma3-270m --scorer channel direct
+# The choices behind the recipe need the training set: TRAIN=FOLDER benchmarks/all.sh DEV
+[ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py --data "$TRAIN"
+"$python" render.py

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Write the tables of docs/benchmarks.md and of the README from benchmarks/results/*.json.
+
+A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`; what is between them is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from _common import table
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+METHODS = {
+    "llm, channel": "LLM, channel",
+    "llm, direct": "LLM, direct",
+    "nearest neighbour, words": "NN, same words",
+    "prototype, words": "prototype, same words",
+    "nearest neighbour, whisper": "NN, Whisper features",
+    "prototype, whisper": "prototype, Whisper features",
+    "linear probe, whisper": "linear probe, Whisper features",
+    "majority": "majority",
+    "chance": "chance",
+}
+
+
+def main() -> None:
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    fewshot = {name: content for name, content in results.items() if "setup" in content}
+    tables = {"fewshot": fewshot_table(fewshot)}
+    for name, make in (
+        ("speed", speed_table),
+        ("reconstruct", reconstruct_table),
+        ("codebook_use", use_table),
+        ("choose_teacher", teacher_table),
+    ):
+        if name in results:
+            tables[name] = make(results[name])
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        filled = re.sub(
+            r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+            lambda found: found[1] + tables.get(found[2], "not measured yet") + "\n" + found[3],
+            text,
+            flags=re.DOTALL,
+        )
+        if filled != text:
+            path.write_text(filled, encoding="utf-8")
+            print(f"filled {path.relative_to(ROOT)}")
+
+
+def made(content: dict[str, Any]) -> str:
+    """Where a result comes from, in one line."""
+    by = content["provenance"]
+    known = [
+        f"{by['machine']['processor']}, {by['threads']} threads",
+        by["date"][:10],
+        f"commit {(by['commit'] or 'unknown')[:10]}",
+    ]
+    return ", ".join([*known, f"seed {by['seed']}"])
+
+
+def fewshot_table(results: dict[str, Any]) -> str:
+    """One row per method, one column per result."""
+    heads = [
+        f"{s['data']} {s['ways']}-way {s['shots']}-shot<br>{s['llm'].rsplit('/', 1)[-1]}, n = {c['rows'][-1]['n']}"
+        for c in results.values()
+        for s in (c["setup"],)
+    ]
+    by_method = [{row["method"]: row for row in content["rows"]} for content in results.values()]
+    rows = []
+    for method, shown in METHODS.items():
+        cells = [cell(rows_of[method]) if method in rows_of else "" for rows_of in by_method]
+        if any(cells):
+            rows.append([shown, *cells])
+    files = ", ".join(f"`{name}.json`" for name in results)
+    notes = sorted({made(content) for content in results.values()})
+    return "\n".join([table(["accuracy in % (95 % interval)", *heads], rows), "", f"{files}: {'; '.join(notes)}."])
+
+
+def cell(row: dict[str, Any]) -> str:
+    if row["low"] is None:
+        return f"{100 * row['accuracy']:.0f}"
+    return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.0f}-{100 * row['high']:.0f})"
+
+
+def speed_table(content: dict[str, Any]) -> str:
+    rows = [[r["step"], f"{1000 * r['median_s']:.0f} ms", f"{r['times_real_time']:.0f}"] for r in content["rows"]]
+    head = ["step", f"median for {content['clip']['seconds']:.0f} s", "times real time"]
+    return "\n".join([table(head, rows), "", f"`speed.json`: {made(content)}."])
+
+
+def reconstruct_table(content: dict[str, Any]) -> str:
+    rows = []
+    for name, row in content["rows"].items():
+        if row["n"]:
+            unit, digits = (100.0, 1) if name.startswith("WER") else (1.0, 3)
+            numbers = [f"{unit * row[key]:.{digits}f}" for key in ("value", "low", "high")]
+            label = f"{name} (%)" if name.startswith("WER") else name
+            rows.append([label, numbers[0], f"{numbers[1]} - {numbers[2]}", row["n"]])
+    rate = f"{content['tokens_per_second']:.1f} tokens/s, {content['bits_per_second']:.0f} bit/s"
+    head = ["measure", "mean", "95 % interval", "clips"]
+    return "\n".join([table(head, rows), "", f"{rate}. `reconstruct.json`: {made(content)}."])
+
+
+def use_table(content: dict[str, Any]) -> str:
+    rows = [
+        [r["data"], r["layer"], r["codes"], f"{r['different']} of {r['words']}", f"{r['bits']:.2f} of {r['bound']:.2f}",
+         f"{100 * r['share']:.0f} %"]
+        for r in content["rows"]
+    ]  # fmt: skip
+    head = ["data", "layer", "codes", "different words", "bits", "share of the bound"]
+    return "\n".join([table(head, rows), "", f"`codebook_use.json`: {made(content)}."])
+
+
+def teacher_table(content: dict[str, Any]) -> str:
+    keys = ["layer", "dims", "context", "words", "2-way", "5-way"]
+    rows = [[f"{100 * row[key]:.1f}" if "way" in key else row.get(key, "") for key in keys] for row in content["rows"]]
+    head = ["Whisper layer", "dimensions", "clip's share", "words", "2-way (%)", "5-way (%)"]
+    return "\n".join([table(head, rows), "", f"`choose_teacher.json`: {made(content)}."])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The embedded codec and the default language model on real sound: what `make demo` promises."""
+
+import csv
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+
+from llmcodec import FewShotClassifier, LLMCodec, load_audio, load_llm
+from llmcodec.llm import list_models
+
+DEMO = Path(str(files("llmcodec") / "data" / "demo"))
+
+
+@pytest.fixture(scope="module")
+def codec() -> LLMCodec:
+    return LLMCodec.from_pretrained()
+
+
+def test_the_default_codec_rebuilds_sound_of_the_same_length_and_rhythm(codec: LLMCodec) -> None:
+    for path in sorted(DEMO.rglob("*.flac"))[:4]:
+        wave = load_audio(path)
+        made = codec.decode(codec.encode(wave))[0]
+        assert made.shape == wave.shape
+        energy = torch.stack([part[: len(part) // 1600 * 1600].reshape(-1, 1600).std(1) for part in (wave, made)])
+        assert torch.corrcoef(energy)[0, 1] > 0.8, path.name
+
+
+def test_the_default_model_names_held_out_sounds(codec: LLMCodec) -> None:
+    demonstrations = sorted((DEMO / "demonstrations").glob("*/*.flac"))
+    classifier = FewShotClassifier(codec=codec, llm=load_llm())
+    classifier.fit(demonstrations, [path.parent.name for path in demonstrations])
+    with (DEMO / "queries.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    queries = [DEMO / "queries" / Path(row["file"]).name for row in rows]
+    probabilities = classifier.predict_proba(queries)
+    assert probabilities.shape == (len(rows), 4)
+    right = classifier.classes_[probabilities.argmax(1)] == [row["label"] for row in rows]
+    assert right.mean() > 0.25 + 0.2  # well above chance, on eight clips
+
+
+def test_the_default_words_fit_the_default_model(codec: LLMCodec) -> None:
+    llm = load_llm()
+    for vocabulary in codec.vocabularies:
+        ids = vocabulary.token_ids(llm)
+        assert len(set(ids)) == len(vocabulary)
+    assert any(model.folder for model in list_models())

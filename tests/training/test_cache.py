@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from llmcodec.audio import load_audio
+from llmcodec.errors import AudioError, ConfigError
+from llmcodec.training import cache as module
+from llmcodec.training.cache import Clip, FeatureCache, mix_and_stretch, read_clips
+
+
+@pytest.fixture
+def build(data, stand_ins, tmp_path):
+    def call(clips=None, copies=None, root=None, **changes):
+        teachers = {"audio_teacher": (str(stand_ins["whisper"]), 1), "text_teacher": str(stand_ins["text"])}
+        clips = read_clips(data) if clips is None else clips
+        return FeatureCache.build(
+            root or tmp_path / "cache", data, clips, copies=copies or {}, seed=0, **teachers | changes
+        )
+
+    return call
+
+
+def test_clips_are_those_of_the_table_but_the_excluded(data):
+    clips = read_clips(data)
+    assert len(clips) == 13 and clips[1].file == "low1.wav" and clips[1].kind == "speech" and clips[1].text
+    left = read_clips(data, ["low*", "short.wav"])
+    assert len(left) == 6 and all(clip.file.startswith("high") for clip in left)
+    with pytest.raises(ConfigError, match="every row is excluded"):
+        read_clips(data, ["*"])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [(None, "not found"), ("", "column file_name"), ("file,text\na.wav,b\n", "column file_name")]
+)
+def test_a_table_with_a_mistake_is_named(tmp_path, text, reason):
+    if text is not None:
+        (tmp_path / "metadata.csv").write_text(text)
+    with pytest.raises(ConfigError, match=f"metadata.csv: .*{reason}"):
+        read_clips(tmp_path)
+
+
+def test_kind_and_text_may_be_absent(tmp_path):
+    (tmp_path / "metadata.csv").write_text("file_name\na.wav\n")
+    assert read_clips(tmp_path) == [Clip("a.wav", "audio", "")]
+
+
+def test_waves_rows_and_texts_are_those_of_each_clip(build, data):
+    cache = build()
+    for number, clip in enumerate(cache.clips):
+        wave = load_audio(data / clip.file)
+        assert torch.allclose(cache.wave(number, 0, 99_999), wave, atol=1e-4)
+        assert torch.equal(cache.wave(number, 50, 20), cache.wave(number, 0, 99_999)[50:70])
+        frames = -(-len(wave) // 320)
+        assert cache.rows(number, 0, 999).shape == (-(-frames // 3), 16)
+        assert (cache.text_rows[number] >= 0) == bool(clip.text)
+    assert len(cache.texts) == len({clip.text for clip in cache.clips} - {""})
+
+
+def test_copies_add_to_a_kind(build):
+    cache = build(copies={"sound": 2})
+    assert len(cache.clips) == 13 + 2 * 6 and all(clip.kind == "sound" for clip in cache.clips[13:])
+    low, high = cache.wave_bounds[13]
+    assert high > low and np.abs(cache.waves).max() <= 32767
+
+
+def test_a_mixture_stays_in_range_and_changes_its_length(sound):
+    random = np.random.default_rng(0)
+    waves = [mix_and_stretch(sound(8000).numpy(), sound(3000, 1).numpy(), random) for _ in range(8)]
+    assert all(np.abs(wave).max() <= 1 and 0.74 * 8000 < len(wave) < 1.34 * 8000 for wave in waves)
+    assert len({len(wave) for wave in waves}) > 4
+
+
+def test_what_was_computed_is_used_again(build, monkeypatch):
+    first = build()
+    monkeypatch.setattr(module, "_compute", None)  # calling it would fail
+    again = build()
+    assert np.array_equal(first.features, again.features) and first.clips == again.clips
+    with pytest.raises(TypeError):
+        build(copies={"sound": 1})
+
+
+def test_a_cache_that_fails_leaves_nothing(build, data, tmp_path):
+    with pytest.raises(AudioError, match="missing.wav"):
+        build([*read_clips(data), Clip("missing.wav", "sound", "")])
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_damaged_clip_is_named(build, data, tmp_path):
+    soundfile.write(tmp_path / "nan.wav", np.full(100, np.nan, np.float32), 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="nan.wav: nan at sample 0"):
+        build([Clip(str(tmp_path / "nan.wav"), "sound", "")])

@@ -1,0 +1,119 @@
+"""Whole runs of a few steps. The models are random and tiny; what is tested is the loop."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llmcodec.codec import LLMCodec
+from llmcodec.errors import ConfigError
+
+trainer = pytest.importorskip("llmcodec.training.trainer", reason="needs the extra train", exc_type=ImportError)
+
+
+@pytest.fixture
+def train(data, cache_root):
+    return lambda recipe, out, **options: trainer.train(recipe, data, out, cache_root, quiet=True, **options)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Losses of every step that ran; set `stop` to interrupt before a step."""
+    step, seen = trainer.train_step, Steps()
+
+    def watched(*arguments):
+        if len(seen) == seen.stop:
+            raise KeyboardInterrupt
+        found = step(*arguments)
+        seen.append({name: float(value.detach()) for name, value in found[0].items()})
+        return found
+
+    monkeypatch.setattr(trainer, "train_step", watched)
+    return seen
+
+
+class Steps(list):
+    stop = -1
+
+
+def weights(run):
+    return load_file(run / "last" / "model.safetensors")
+
+
+def test_an_interrupted_run_goes_on_exactly(train, recipe, steps, tmp_path):
+    train(recipe(), tmp_path / "whole")
+    steps.stop = 6 + 4  # the checkpoint of step 3 is there, step 4 is lost
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), tmp_path / "parts")
+    assert json.loads((tmp_path / "parts" / "last" / "step.json").read_text()) == {"step": 3}
+    steps.stop = -1
+    train(recipe(), tmp_path / "parts")
+    assert len(steps) == 6 + 4 + 3
+    assert steps[-3:] == steps[3:6] and steps[6:10] == steps[:4]
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_loss_falls_and_the_codec_works(train, recipe, steps, sound, tmp_path):
+    folder = train(recipe(steps=40, batch_size=6), tmp_path / "run")
+    assert folder == tmp_path / "run" / "codec"
+    for name in ("total", "stft", "mel", "distillation"):
+        assert sum(step[name] for step in steps[-8:]) < 0.95 * sum(step[name] for step in steps[:8])
+    codec = LLMCodec.from_pretrained(folder)
+    assert [len(vocabulary) for vocabulary in codec.vocabularies][:2] == [12, 30]
+    for layer in codec.quantizer.layers:
+        assert torch.allclose(layer.table.norm(dim=1), torch.ones(len(layer.table)), atol=1e-2)
+    (wave,) = codec.decode(codec.encode(sound(9000)))
+    assert len(wave) == 9000 and wave.isfinite().all()
+
+
+def test_losses_rate_and_codebook_use_are_logged(train, recipe, tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(recipe(), tmp_path / "run")
+    log = reader.EventAccumulator(str(tmp_path / "run" / "logs"))
+    log.Reload()
+    values = {tag: [(event.step, event.value) for event in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
+    assert {"loss/total", "loss/mel", "learning_rate", "use/words_0", "use/bits_2"} <= set(values)
+    assert all([step for step, _ in rows] == [3, 6] for rows in values.values())
+    assert all(1 <= count <= 12 for _, count in values["use/words_0"])
+    assert all(0 <= bits <= 3.6 for _, bits in values["use/bits_0"])
+
+
+def test_another_recipe_in_the_same_folder_is_refused(train, recipe, tmp_path):
+    train(recipe(steps=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match="run holds a run of another recipe"):
+        train(recipe(steps=2), tmp_path / "run")
+
+
+def test_a_run_stops_in_time_and_can_go_on(train, recipe, steps, tmp_path):
+    train(recipe(), tmp_path / "run", max_minutes=1e-9)
+    assert not steps and (tmp_path / "run" / "codec" / "model.safetensors").exists()
+    train(recipe(), tmp_path / "run")
+    assert len(steps) == 6
+    train(recipe(), tmp_path / "run")
+    assert len(steps) == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"data": {"balance": {"music": 1.0}}}, "data.balance: no clip is of kind music"),
+        ({"data": {"exclude": ["*"]}}, "every row is excluded"),
+        (
+            {"layers": [{"name": "a", "stride": 4, "lookup_dim": 8, "words": {"source": "mine"}}]},
+            "words.source: 'mine'",
+        ),
+        ({"layers": [{"name": "a", "stride": 1, "lookup_dim": 8}]}, "layers.0.stride"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_data_is_refused(train, recipe, tmp_path, fields, reason):
+    with pytest.raises(ConfigError, match=reason):
+        train(recipe(fields), tmp_path / "run")
+
+
+def test_the_learning_rate_warms_up_and_falls(recipe):
+    settings = recipe(steps=100, warmup_steps=10).optimiser
+    factors = [trainer.learning_rate_factor(step, settings) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1) and max(factors) == factors[9] == factors[10] == 1
+    assert factors[10:] == sorted(factors[10:], reverse=True) and factors[100] == pytest.approx(0.02)
