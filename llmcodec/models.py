@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def locate(name: str) -> str:
-    """A model's folder: the name itself, or the last part of it below $LLMCODEC_MODELS; else the name, for the hub."""
+    """A model's folder: the name itself, or a folder below $LLMCODEC_MODELS whose name is part of the hub id (the
+    longest such: `minilm-l6` serves `sentence-transformers/all-MiniLM-L6-v2`); else the name, for the hub."""
     models = os.environ.get("LLMCODEC_MODELS")
-    if models and not Path(name).is_dir():
-        wanted = name.rsplit("/", 1)[-1].lower()
-        for folder in sorted(Path(models).iterdir()) if Path(models).is_dir() else []:
-            if folder.is_dir() and wanted.startswith(folder.name.lower()):
-                return str(folder)
-    return name
+    if not models or not Path(models).is_dir() or Path(name).is_dir():
+        return name
+    wanted = name.rsplit("/", 1)[-1].lower()
+    fitting = [folder for folder in Path(models).iterdir() if folder.is_dir() and folder.name.lower() in wanted]
+    return str(max(fitting, key=lambda folder: (len(folder.name), folder.name), default=name))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import IterableDataset
 
 from llmcodec.codec.config import CodecConfig
 from llmcodec.errors import ConfigError
@@ -30,21 +28,11 @@ class Batch:
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
-class CropBatches(IterableDataset[Batch]):
-    """Batches from step `start` on. Clips are drawn by kind (`Data.balance`), then by duration up to one crop."""
+class CropBatches:
+    """The batch of every step. Clips are drawn by kind (`Data.balance`), then by duration up to one crop."""
 
-    def __init__(
-        self,
-        cache: FeatureCache,
-        data: Data,
-        config: CodecConfig,
-        batch_size: int,
-        seed: int,
-        start: int,
-        process: int = 0,
-    ) -> None:
-        self.cache, self.data, self.batch_size = cache, data, batch_size
-        self.seed, self.start, self.process = seed, start, process
+    def __init__(self, cache: FeatureCache, data: Data, config: CodecConfig, seed: int, process: int = 0) -> None:
+        self.cache, self.data, self.seed, self.process = cache, data, seed, process
         self.frame_samples = config.frame_samples
         unit = config.frame_samples * config.frames_multiple
         self.crop = max(1, round(data.crop_seconds * config.sample_rate / unit)) * unit
@@ -65,15 +53,9 @@ class CropBatches(IterableDataset[Batch]):
             lengths = shares
         return lengths / lengths.sum()
 
-    def __iter__(self) -> Iterator[Batch]:
-        step = self.start
-        while True:
-            yield self.batch(step)
-            step += 1
-
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, size: int) -> Batch:
         random = np.random.default_rng([self.seed, self.process, step])
-        chosen = random.choice(len(self.weights), self.batch_size, p=self.weights)
+        chosen = random.choice(len(self.weights), size, p=self.weights)
         waves, masks, rows, texts, has_text = [], [], [], [], []
         for clip in chosen.tolist():
             length = int(self.cache.wave_bounds[clip, 1] - self.cache.wave_bounds[clip, 0])

@@ -68,12 +68,14 @@ def entropy_loss(output: LayerOutput, table: Tensor, positions: int, sharpness: 
 
 
 def distillation_loss(output: LayerOutput, target: Tensor, table: Tensor, sharpness: float = 20.0) -> Tensor:
-    """Semantic queries [B, T, d] towards the teacher's unit targets: cosine, and cross-entropy on the target's word."""
+    """Semantic queries [B, T, d] towards the teacher's unit targets: one minus their cosine, plus 0.2 times the
+    divergence (KL, nats) of the word probabilities of the query from those of the target; both are the softmax of
+    `sharpness` times the cosine to the rows of `table`."""
     cosine = 1 - (output.query * target).sum(-1, keepdim=True)
-    words = (target @ table.T).argmax(-1)
-    logits = sharpness * output.query @ table.T
-    entropy = nn.functional.cross_entropy(logits.transpose(1, 2), words, reduction="none")[..., None]
-    return masked_mean(cosine + 0.2 * entropy, output.mask)
+    wanted = (sharpness * target @ table.T).log_softmax(-1)
+    found = (sharpness * output.query @ table.T).log_softmax(-1)
+    divergence = (wanted.exp() * (wanted - found)).sum(-1, keepdim=True)
+    return masked_mean(cosine + 0.2 * divergence, output.mask)
 
 
 def consistency_loss(predicted: Tensor, features: Tensor, mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
-from llmcodec.codec.quantizer import QuantizerLayer
+from llmcodec.codec.quantizer import LayerOutput, QuantizerLayer
 from llmcodec.training import losses
 from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
 from llmcodec.training.data import Batch
@@ -49,11 +49,18 @@ class TrainingModel(nn.Module):
             assert isinstance(layer, QuantizerLayer)
             layer.table.copy_(table)
 
-    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """-> losses by name (unweighted scalars), and the codes in use per layer (valid ones, flat)."""
+    def forward(self, batch: Batch, prelude: bool = False) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """-> losses by name (unweighted scalars), and the codes in use per layer (valid ones, flat).
+
+        In the prelude only the semantic layer is computed, and only what its teachers say of it.
+        """
+        if prelude:
+            latent, context = self.codec.encoder(batch.wave, batch.mask)
+            _, output = self.codec.quantizer.layers[0](latent, context, batch.mask, self.codebooks[0]())
+            return self._taught(batch, output), [self._used(output)]
         tables = self.tables()
         made, _, outputs = self.codec(batch.wave, batch.mask, tables)
-        found: dict[str, Tensor] = {}
+        found = self._taught(batch, outputs[0])
         found["stft"], found["mel"] = self.reconstruction(made, batch.wave)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
@@ -66,22 +73,33 @@ class TrainingModel(nn.Module):
                 for output, table in zip(outputs, tables, strict=True)
             ]
         ).mean()
-        space = TeacherSpace(self.space_mean, self.space_scale, self.space_basis)
-        semantic, coarse = outputs[0], outputs[min(1, len(outputs) - 1)]
-        frames = batch.mask.shape[1]
-        rows = batch.rows.shape[1]
-        if self.weights.distillation:
-            target = space.target(batch.rows, rows // semantic.codes.shape[1], self.context_weight)
-            found["distillation"] = losses.distillation_loss(semantic, target, tables[0])
         if self.weights.consistency:
+            semantic, coarse = outputs[0], outputs[min(1, len(outputs) - 1)]
+            rows = batch.rows.shape[1]
             predicted = self.semantic_to_features(semantic.straight_through)
             predicted = predicted.repeat_interleave(rows // semantic.codes.shape[1], dim=1)
             detail = self.coarse_to_features(coarse.vector)
             predicted = predicted + detail.repeat_interleave(rows // coarse.codes.shape[1], dim=1)
-            mask = batch.mask[:, :: frames // rows]
-            found["consistency"] = losses.consistency_loss(predicted, space.standardised(batch.rows), mask)
+            mask = batch.mask[:, :: batch.mask.shape[1] // rows]
+            features = self._space().standardised(batch.rows)
+            found["consistency"] = losses.consistency_loss(predicted, features, mask)
+        return found, [self._used(output) for output in outputs]
+
+    def _taught(self, batch: Batch, semantic: LayerOutput) -> dict[str, Tensor]:
+        """The losses between the semantic layer and its teachers."""
+        found = {}
+        if self.weights.distillation:
+            pool = batch.rows.shape[1] // semantic.codes.shape[1]
+            target = self._space().target(batch.rows, pool, self.context_weight)
+            found["distillation"] = losses.distillation_loss(semantic, target, self.codebooks[0]())
         if self.weights.semantic:
             mean = (semantic.straight_through * semantic.mask).sum(1) / semantic.mask.sum(1).clamp(min=1)
             found["semantic"] = losses.semantic_loss(self.semantic_to_text(mean), batch.texts, batch.has_text)
-        used = [output.codes[output.mask[..., 0] > 0] for output in outputs]
-        return found, used
+        return found
+
+    def _space(self) -> TeacherSpace:
+        return TeacherSpace(self.space_mean, self.space_scale, self.space_basis)
+
+    @staticmethod
+    def _used(output: LayerOutput) -> Tensor:
+        return output.codes[output.mask[..., 0] > 0]

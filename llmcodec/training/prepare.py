@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
         raise ConfigError(f"recipe field layers.0.stride: one code of the first layer needs {SAMPLES_PER_ROW} samples")
 
     random = np.random.default_rng(recipe.seed)
-    crops = CropBatches(cache, recipe.data, config, recipe.optimiser.batch_size, recipe.seed, 0)
+    crops = CropBatches(cache, recipe.data, config, recipe.seed)
     chosen = random.choice(len(crops.weights), recipe.semantic.sample_clips, p=crops.weights)
     rows = torch.cat([cache.rows(int(clip), 0, crops.rows) for clip in chosen])
     space = fit_teacher_space(rows, first.lookup_dim, pool)
@@ -87,9 +87,8 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
         for vocabulary, layer in zip(vocabularies, recipe.layers, strict=True)
     ]
     codebooks[0].fit(centroids)
-    codec = LLMCodec(replace(config), vocabularies)
-    weights = recipe.losses
-    return TrainingModel(codec, codebooks, space, weights, recipe.semantic.context, cache.texts.shape[1])
+    codec = LLMCodec(config, vocabularies)
+    return TrainingModel(codec, codebooks, space, recipe.losses, recipe.semantic.context, cache.texts.shape[1])
 
 
 def _name(

@@ -74,6 +74,14 @@ class Losses(_Strict):
     semantic: Weight = Field(default=0.2, description="mean semantic vector to the text teacher's embedding")
 
 
+class Prelude(_Strict):
+    """Steps before the main ones in which only the encoder learns, from its teachers alone: several times cheaper,
+    and reconstruction does not reach the layer chosen from context anyway. Its learning rate runs its own course."""
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    batch_size: Positive = 32
+
+
 class Optimiser(_Strict):
     steps: Positive = 6000
     batch_size: Positive = 16
@@ -97,6 +105,7 @@ class Recipe(_Strict):
     layers: list[Layer]
     semantic: Semantic = Semantic()
     losses: Losses = Losses()
+    prelude: Prelude = Prelude()
     optimiser: Optimiser = Optimiser()
     log_every: Positive = 50
     checkpoint_every: Positive = 500

@@ -13,17 +13,18 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 
 from llmcodec.errors import ConfigError
+from llmcodec.models import locate
 from llmcodec.training.cache import FeatureCache, read_clips
-from llmcodec.training.data import CropBatches
+from llmcodec.training.data import Batch, CropBatches
 from llmcodec.training.model import TrainingModel
-from llmcodec.training.prepare import locate, prepare
-from llmcodec.training.recipe import Optimiser, Recipe
+from llmcodec.training.prepare import prepare
+from llmcodec.training.recipe import Recipe
 
 
 def train(
@@ -40,10 +41,13 @@ def train(
     out: run folder; an interrupted run in it is continued from its last checkpoint, with the same batches.
     max_minutes: stop (resumable, codec exported) after so long.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    _same_recipe(recipe, out / "recipe.json")
-    accelerator = Accelerator(mixed_precision=recipe.optimiser.mixed_precision)
-    with _progress("features", quiet or not accelerator.is_main_process) as bar:
+    last = _last_checkpoint(out)
+    _check_same_recipe(recipe, out, last)
+    accelerator = Accelerator(
+        mixed_precision=recipe.optimiser.mixed_precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.prelude.steps))],
+    )
+    with accelerator.main_process_first(), _progress("clips", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("features", total=None)
         cache = FeatureCache.build(
             cache_root or out / "cache", data, read_clips(data, recipe.data.exclude),
@@ -52,36 +56,30 @@ def train(
         )  # fmt: skip
     set_seed(recipe.seed)
     plain = prepare(recipe, cache)
+    crops = CropBatches(cache, recipe.data, plain.codec.config, recipe.seed, accelerator.process_index)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
     optimiser = torch.optim.AdamW(
         [parameter for parameter in plain.parameters() if parameter.requires_grad],
         lr=recipe.optimiser.learning_rate, betas=(0.8, 0.99), weight_decay=recipe.optimiser.weight_decay,
     )  # fmt: skip
-    schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, recipe.optimiser))
+    schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, recipe))
     model, optimiser = accelerator.prepare(plain, optimiser)
     accelerator.register_for_checkpointing(schedule)
 
-    step = 0
-    last = out / "last"
-    if last.is_dir():
+    step, end = 0, recipe.prelude.steps + recipe.optimiser.steps
+    if last:
         accelerator.load_state(str(last), load_kwargs={"weights_only": True})
         step = json.loads((last / "step.json").read_text())["step"]
-    batches = CropBatches(
-        cache,
-        recipe.data,
-        plain.codec.config,
-        recipe.optimiser.batch_size,
-        recipe.seed,
-        step,
-        accelerator.process_index,
-    )
     log = SummaryWriter(str(out / "logs"), purge_step=step) if accelerator.is_main_process else None
     meter, started = Meter([len(vocabulary) for vocabulary in plain.codec.vocabularies]), time.monotonic()
     with _progress("steps", quiet or not accelerator.is_main_process) as bar:
-        task = bar.add_task("training", total=recipe.optimiser.steps, completed=step)
-        for batch in batches:
-            if step >= recipe.optimiser.steps or (max_minutes and time.monotonic() - started > 60 * max_minutes):
-                break
-            meter.add(*train_step(accelerator, model, plain, optimiser, batch.to(accelerator.device), recipe))
+        task = bar.add_task("training", total=end, completed=step)
+        while step < end and not (max_minutes and time.monotonic() - started > 60 * max_minutes):
+            prelude = step < recipe.prelude.steps
+            batch = crops.batch(step, recipe.prelude.batch_size if prelude else recipe.optimiser.batch_size)
+            batch = batch.to(accelerator.device)
+            meter.add(*train_step(accelerator, model, plain, optimiser, batch, prelude, recipe))
             schedule.step()
             step += 1
             bar.update(task, completed=step, description=meter.line())
@@ -99,12 +97,13 @@ def train(
 
 
 def train_step(
-    accelerator: Accelerator, model: Any, plain: TrainingModel, optimiser: Any, batch: Any, recipe: Recipe
-) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    accelerator: Accelerator, model: Any, plain: TrainingModel, optimiser: Any, batch: Batch, prelude: bool,
+    recipe: Recipe,
+) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:  # fmt: skip
     """One update. Returns the losses (with their weighted `total`) and the codes used per layer."""
     model.train()
     with accelerator.autocast():
-        found, used = model(batch)
+        found, used = model(batch, prelude)
     total = torch.stack([getattr(recipe.losses, name) * value for name, value in found.items()]).sum()
     optimiser.zero_grad()
     accelerator.backward(total)
@@ -113,11 +112,14 @@ def train_step(
     return {**found, "total": total}, used
 
 
-def learning_rate_factor(step: int, optimiser: Optimiser) -> float:
-    """Linear warm-up, then half a cosine down to `final_fraction`."""
+def learning_rate_factor(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then half a cosine down to `final_fraction`; in the prelude, and once more after it."""
+    optimiser, steps = recipe.optimiser, recipe.prelude.steps
+    if step >= steps:
+        step, steps = step - steps, optimiser.steps
     if step < optimiser.warmup_steps:
         return (step + 1) / optimiser.warmup_steps
-    done = min(1.0, (step - optimiser.warmup_steps) / max(1, optimiser.steps - optimiser.warmup_steps))
+    done = min(1.0, (step - optimiser.warmup_steps) / max(1, steps - optimiser.warmup_steps))
     return optimiser.final_fraction + (1 - optimiser.final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -133,7 +135,7 @@ class Meter:
         self.steps += 1
         for name, value in found.items():
             self.sums[name] += float(value.detach())
-        for count, codes in zip(self.counts, used, strict=True):
+        for count, codes in zip(self.counts, used, strict=False):  # the prelude uses the first layer alone
             count += torch.bincount(codes.cpu(), minlength=len(count))
 
     def line(self) -> str:
@@ -142,6 +144,8 @@ class Meter:
     def take(self) -> dict[str, float]:
         values = {f"loss/{name}": total / self.steps for name, total in self.sums.items()}
         for number, count in enumerate(self.counts):
+            if not count.any():
+                continue
             p = count[count > 0] / count.sum()
             values[f"use/words_{number}"] = float((count > 0).sum())
             values[f"use/bits_{number}"] = float(-(p * p.log2()).sum())
@@ -152,7 +156,7 @@ class Meter:
 
 
 def _checkpoint(accelerator: Accelerator, plain: TrainingModel, out: Path, step: int) -> None:
-    """Everything a resume needs in `last`, the codec in `codec`; each replaced whole or not at all."""
+    """Everything a resume needs in `last`, the codec in `codec`; at any moment `last` or `last.old` is whole."""
     fresh = out / "last.new"
     if accelerator.is_main_process:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -163,17 +167,24 @@ def _checkpoint(accelerator: Accelerator, plain: TrainingModel, out: Path, step:
         (fresh / "step.json").write_text(json.dumps({"step": step}))
         plain.store_tables()
         plain.codec.save_checkpoint(out / "codec")
-        shutil.rmtree(out / "last", ignore_errors=True)
+        old = out / "last.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if (out / "last").is_dir():
+            os.replace(out / "last", old)
         os.replace(fresh, out / "last")
+        shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
 
 
-def _same_recipe(recipe: Recipe, path: Path) -> None:
-    """Keep the recipe beside the run, and refuse to continue a run under another one."""
-    text = recipe.model_dump_json(indent=2)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ConfigError(f"{path.parent} holds a run of another recipe; choose another folder or remove it")
-    path.write_text(text, encoding="utf-8")
+def _last_checkpoint(out: Path) -> Path | None:
+    return next((folder for folder in (out / "last", out / "last.old") if folder.is_dir()), None)
+
+
+def _check_same_recipe(recipe: Recipe, out: Path, last: Path | None) -> None:
+    """A run that has begun goes on under its own recipe or not at all."""
+    kept = out / "recipe.json"
+    if last and kept.is_file() and kept.read_text(encoding="utf-8") != recipe.model_dump_json(indent=2):
+        raise ConfigError(f"{out} holds a run of another recipe; choose another folder or remove it")
 
 
 def _progress(what: str, quiet: bool) -> Progress:

@@ -41,14 +41,16 @@ def weights(run):
     return load_file(run / "last" / "model.safetensors")
 
 
-def test_an_interrupted_run_goes_on_exactly(train, recipe, steps, tmp_path):
-    train(recipe(), tmp_path / "whole")
+@pytest.mark.parametrize("prelude", [0, 2, 5])
+def test_an_interrupted_run_goes_on_exactly(train, recipe, steps, tmp_path, prelude):
+    settings = recipe({"prelude": {"steps": prelude, "batch_size": 2}}, steps=6 - prelude)
+    train(settings, tmp_path / "whole")
     steps.stop = 6 + 4  # the checkpoint of step 3 is there, step 4 is lost
     with pytest.raises(KeyboardInterrupt):
-        train(recipe(), tmp_path / "parts")
+        train(settings, tmp_path / "parts")
     assert json.loads((tmp_path / "parts" / "last" / "step.json").read_text()) == {"step": 3}
     steps.stop = -1
-    train(recipe(), tmp_path / "parts")
+    train(settings, tmp_path / "parts")
     assert len(steps) == 6 + 4 + 3
     assert steps[-3:] == steps[3:6] and steps[6:10] == steps[:4]
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
@@ -66,6 +68,13 @@ def test_the_loss_falls_and_the_codec_works(train, recipe, steps, sound, tmp_pat
         assert torch.allclose(layer.table.norm(dim=1), torch.ones(len(layer.table)), atol=1e-2)
     (wave,) = codec.decode(codec.encode(sound(9000)))
     assert len(wave) == 9000 and wave.isfinite().all()
+
+
+def test_the_prelude_teaches_the_semantic_layer_alone(train, recipe, steps, tmp_path):
+    train(recipe({"prelude": {"steps": 30, "batch_size": 6}}, steps=1), tmp_path / "run")
+    assert all(set(step) == {"distillation", "semantic", "total"} for step in steps[:30])
+    assert {"stft", "mel"} < set(steps[30])
+    assert sum(step["distillation"] for step in steps[-8:]) < 0.9 * sum(step["distillation"] for step in steps[:8])
 
 
 def test_losses_rate_and_codebook_use_are_logged(train, recipe, tmp_path):
@@ -113,7 +122,8 @@ def test_a_recipe_that_does_not_fit_the_data_is_refused(train, recipe, tmp_path,
 
 
 def test_the_learning_rate_warms_up_and_falls(recipe):
-    settings = recipe(steps=100, warmup_steps=10).optimiser
-    factors = [trainer.learning_rate_factor(step, settings) for step in range(101)]
-    assert factors[0] == pytest.approx(0.1) and max(factors) == factors[9] == factors[10] == 1
-    assert factors[10:] == sorted(factors[10:], reverse=True) and factors[100] == pytest.approx(0.02)
+    settings = recipe({"prelude": {"steps": 50}}, steps=100, warmup_steps=10)
+    factors = [trainer.learning_rate_factor(step, settings) for step in range(151)]
+    for part in (factors[:50], factors[50:]):
+        assert part[0] == pytest.approx(0.1) and max(part) == part[9] == part[10] == 1
+        assert part[10:] == sorted(part[10:], reverse=True) and part[-1] == pytest.approx(0.02, abs=0.01)
