@@ -3,8 +3,8 @@
 
     python benchmarks/codebook_use.py --data FOLDER [FOLDER ...] --min-share 0.8
 
-A folder is an audiofolder, or any folder with audio files below it. Exits with code 1 if the entropy of a layer is a
-smaller share of its bound than --min-share.
+A folder is an audiofolder, or any folder with audio files below it; `all` is all folders together. Exits with code 1
+if there the entropy of a layer is a smaller share of its bound than --min-share.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
     codec, named = _common.load_codec(arguments.codec)
-    rows = []
+    found: list[tuple[str, list[AudioCodes]]] = []
     with _common.progress() as tell:
         for folder in arguments.data:
             name = folder.resolve().name
-            files = audio_files(folder)
-            codes = encode(codec, files, name, tell)
-            rows += [{"data": name, "clips": len(files), **use.as_dict()} for use in codebook_use(codec, codes)]
-    low = [row for row in rows if row["share"] < arguments.min_share]
+            found.append((name, list(encode(codec, audio_files(folder), name, tell))))
+    found.append(("all", [codes for _, batches in found for codes in batches]))
+    rows = [
+        {"data": name, "clips": sum(map(len, batches)), **use.as_dict()}
+        for name, batches in found
+        for use in codebook_use(codec, batches)
+    ]
+    low = [row for row in rows if row["data"] == "all" and row["share"] < arguments.min_share]
     content = {"codec": named, "min_share": arguments.min_share, "rows": rows, "provenance": provenance(arguments.seed)}
     lines = [
         [row["data"], row["layer"], row["codes"], f"{row['different']} of {row['words']}", f"{row['bits']:.2f}",
@@ -45,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in rows
     ]  # fmt: skip
     header = ["data", "layer", "codes", "different words", "bits", "bound", "share"]
-    notes = [f"\n{row['data']}, {row['layer']}: under {100 * arguments.min_share:.0f} %" for row in low]
+    notes = [f"\n{row['layer']}: under {100 * arguments.min_share:.0f} %" for row in low]
     _common.report(arguments, content, "\n".join([_common.table(header, lines), *notes]))
     return 1 if low else 0
 

@@ -1,4 +1,4 @@
-"""Files that users write: YAML, validated by pydantic. A mistake becomes one line that names file, field and choices."""
+"""Files that users write: YAML, validated by pydantic. A mistake becomes one line: file, field, what is allowed."""
 
 from __future__ import annotations
 

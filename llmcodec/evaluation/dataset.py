@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llmcodec.errors import ConfigError
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
+AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"])
 GROUP_COLUMNS = ("recording", "speaker", "voice")  # looked for in this order
 FILE = "file"
 METADATA = "metadata.csv"

@@ -21,6 +21,7 @@ from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode, draw_episodes
 from llmcodec.evaluation.metrics import Accuracy
 from llmcodec.evaluation.provenance import digest, provenance
+from llmcodec.icl import Scorer, build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
 from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template
 
@@ -106,8 +107,10 @@ def evaluate_fewshot(
         task = task.model_copy(update={"layers": tuple(layers)})
     if scorers and llm is None:
         llm = load_llm()
-    if scorers and llm is not None:
-        _check_scorers(scorers, PromptBuilder(task, llm, codec.vocabularies, codec.layer_names))
+    judges = {}
+    if llm is not None:
+        builder = PromptBuilder(task, llm, codec.vocabularies, codec.layer_names)
+        judges = {scorer: build_scorer(scorer, builder) for scorer in scorers}
     places = [_layer_place(codec, name) for name in task.layers]
     drawn = draw_episodes(folder, ways, shots, episodes, seed, queries) if isinstance(episodes, int) else list(episodes)
 
@@ -119,8 +122,8 @@ def evaluate_fewshot(
         rows.append(_measure(method, predictor, folder, drawn, seed, tell))
 
     add("majority", baselines.majority(folder, drawn))
-    for scorer in scorers:
-        add(f"llm, {scorer}", _language_model(codec, llm, task, scorer, codes))
+    for scorer, judge in judges.items():
+        add(f"llm, {scorer}", _language_model(judge, {clip: builder.word_ids(codes[clip]) for clip in used}))
     words = _spread(baselines.word_vectors([codes[clip] for clip in used], places), used, len(folder))
     add("nearest neighbour, words", baselines.nearest(words))
     add("prototype, words", baselines.prototype(words))
@@ -167,34 +170,16 @@ def encode_clips(
     return codes
 
 
-def _check_scorers(scorers: Sequence[str], builder: PromptBuilder) -> None:
-    """ConfigError for an unknown name, before anything takes time."""
-    from llmcodec.icl import build_scorer
-
-    for scorer in scorers:
-        build_scorer(scorer, builder)
-
-
 def _layer_place(codec: LLMCodec, name: str) -> int:
     if name not in codec.layer_names:
         raise ConfigError(f"the codec has no layer {name!r}; allowed: {', '.join(codec.layer_names)}")
     return codec.layer_names.index(name)
 
 
-def _language_model(
-    codec: LLMCodec, llm: FrozenLLM | None, template: TaskTemplate, scorer: str, codes: dict[int, AudioCodes]
-) -> Predictor:
-    from llmcodec.icl import FewShotClassifier
-
-    classifier = FewShotClassifier(codec=codec, llm=llm, template=template, scorer=scorer)
-
+def _language_model(judge: Scorer, words: dict[int, list[int]]) -> Predictor:
     def scores(episode: Episode) -> npt.NDArray[np.float64]:
-        turns = list(zip(*episode.demonstrations, strict=True))  # one clip of every class, then the second ones, ...
-        clips = [codes[clip] for turn in turns for clip in turn]
-        classifier.fit(clips, list(episode.labels) * len(turns))
-        order = [list(classifier.classes_).index(label) for label in episode.labels]
-        found = classifier.predict_proba([codes[clip] for clip in episode.queries])
-        return np.asarray(found, dtype=np.float64)[:, order]
+        judge.fit([[words[clip] for clip in clips] for clips in episode.demonstrations], episode.labels)
+        return judge.scores([words[clip] for clip in episode.queries]).double().numpy()
 
     return scores
 

@@ -45,18 +45,17 @@ class ChannelScorer:
     def __init__(self, builder: PromptBuilder, sharpness: float = 4.0) -> None:
         self.builder, self.llm = builder, builder.llm
         self.sharpness = sharpness
+        self._empty = self.llm.prepare(builder.context([]))
+        self._known: dict[tuple[int, ...], Tensor] = {}  # scores in the empty context, kept from fit to fit
 
     def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
         """See Scorer."""
-        self._empty = self.llm.prepare(self.builder.context([]))
         self._demonstrations = [list(clips) for clips in demonstrations]
         self._contexts = [self.llm.prepare(self.builder.context(clips)) for clips in self._demonstrations]
-        every = list(chain.from_iterable(self._demonstrations))
-        self._base = self._score(self._empty, every)
 
     def scores(self, queries: Sequence[Ids]) -> Tensor:
         """See Scorer."""
-        base = self._score(self._empty, queries)
+        base = self._base(queries)
         forward = torch.stack([_gains(self._score(context, queries), base) for context in self._contexts], dim=1)
         backward = torch.stack([self._backward(query) for query in queries])
         return self.sharpness * (forward + backward)
@@ -64,8 +63,15 @@ class ChannelScorer:
     def _backward(self, query: Ids) -> Tensor:
         """Mean gain of each class's demonstrations in the context of one query: [C]."""
         every = list(chain.from_iterable(self._demonstrations))
-        gains = _gains(self._score(self.llm.prepare(self.builder.context([query])), every), self._base)
+        gains = _gains(self._score(self.llm.prepare(self.builder.context([query])), every), self._base(every))
         return torch.stack([part.mean() for part in gains.split([len(clips) for clips in self._demonstrations])])
+
+    def _base(self, rows: Sequence[Ids]) -> list[Tensor]:
+        """Log-likelihoods of the words of each row in the empty context."""
+        new = {tuple(row) for row in rows} - self._known.keys()
+        found = self._score(self._empty, [list(row) for row in sorted(new)])
+        self._known.update(zip(sorted(new), found, strict=True))
+        return [self._known[tuple(row)] for row in rows]
 
     def _score(self, context: Prefix, rows: Sequence[Ids]) -> list[Tensor]:
         longest = max((len(row) for row in rows), default=0)

@@ -126,7 +126,8 @@ def sample_targets(
 ) -> ClipSample:
     """Targets of one random crop of up to `crop_rows` teacher rows for each of the `chosen` clips."""
     random = np.random.default_rng(seed)
-    targets, clips = [], []
+    targets = [torch.zeros(0, space.basis.shape[1])]
+    clips = [torch.zeros(0, dtype=torch.long)]
     for clip in chosen:
         low, high = cache.row_bounds[clip]
         start = int(random.integers(max(1, high - low - crop_rows + 1)))

@@ -43,12 +43,14 @@ class WordSource:
 
     def candidates(self, words: Words) -> tuple[str, ...]:
         """The words that a recipe's `words.source` names."""
-        lists = {"portable": Vocabulary.portable, "whole_words": Vocabulary.whole_words}
-        if words.source in lists:
-            return lists[words.source]().words
-        if words.source == "llm":
-            return tuple(sorted(self.known, key=self.known.__getitem__))
-        raise ConfigError(f"recipe field words.source: {words.source!r} is none of portable, whole_words, llm")
+        found = {
+            "portable": lambda: Vocabulary.portable().words,
+            "whole_words": lambda: Vocabulary.whole_words().words,
+            "llm": lambda: tuple(sorted(self.known, key=self.known.__getitem__)),
+        }[words.source]()
+        if words.size and words.size > len(found):
+            raise ConfigError(f"recipe field words.size: {words.size}, but {words.source} has {len(found)} words")
+        return found
 
     def rows(self, vocabulary: Vocabulary) -> Tensor:
         missing = [word for word in vocabulary if word not in self.known]
@@ -64,9 +66,6 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
     source = WordSource.load(recipe.llm)
     first = recipe.layers[0]
     pool = first.stride * config.frame_samples // SAMPLES_PER_ROW
-    if not pool:
-        raise ConfigError(f"recipe field layers.0.stride: one code of the first layer needs {SAMPLES_PER_ROW} samples")
-
     random = np.random.default_rng(recipe.seed)
     crops = CropBatches(cache, recipe.data, config, recipe.seed)
     chosen = random.choice(len(crops.weights), recipe.semantic.sample_clips, p=crops.weights)
@@ -76,6 +75,11 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
 
     candidates = source.candidates(first.words)
     count = first.words.size or len(candidates)
+    if len(sample.targets) < count:
+        raise ConfigError(
+            f"{len(sample.targets)} teacher rows cannot give {count} words to the first layer; take longer clips, "
+            "a larger semantic.sample_clips or a smaller layers.0.words.size"
+        )
     centroids = spherical_kmeans(sample.targets, count, recipe.semantic.kmeans_rounds, recipe.seed)
     places = _name(centroids, sample, cache, candidates, recipe)
     vocabularies = [Vocabulary(tuple(candidates[place] for place in places))]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmcodec.codec.config import CodecConfig, LayerConfig, SpectralConfig
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ModelError
+from llmcodec.training.cache import SAMPLES_PER_ROW
 from llmcodec.userfile import read_yaml
 
 Positive = Annotated[int, Field(gt=0)]
@@ -41,7 +43,7 @@ class Teachers(_Strict):
 class Words(_Strict):
     """The vocabulary of a layer and the model whose embeddings its codebook projects."""
 
-    source: str = Field(default="portable", description="portable, whole_words, or llm: every word of the LLM")
+    source: Literal["portable", "whole_words", "llm"] = Field(default="portable", description="llm: all its words")
     size: Positive | None = Field(default=None, description="how many words; none: all")
 
 
@@ -102,7 +104,7 @@ class Recipe(_Strict):
     teachers: Teachers = Teachers()
     latent_dim: Positive = 256
     backbone: dict[str, int] = Field(default={}, description="fields of SpectralConfig that differ from its defaults")
-    layers: list[Layer]
+    layers: Annotated[list[Layer], Field(min_length=1)]
     semantic: Semantic = Semantic()
     losses: Losses = Losses()
     prelude: Prelude = Prelude()
@@ -116,9 +118,33 @@ class Recipe(_Strict):
         return read_yaml(path, cls)
 
     def codec_config(self) -> CodecConfig:
-        try:
-            backbone = SpectralConfig(**self.backbone)
-        except TypeError as error:
-            raise ConfigError(f"recipe field backbone: {error}; see SpectralConfig for its fields") from error
         layers = [LayerConfig(**layer.model_dump(exclude={"words"})) for layer in self.layers]
-        return CodecConfig(latent_dim=self.latent_dim, backbone=backbone, layers=tuple(layers))
+        return CodecConfig(
+            latent_dim=self.latent_dim, backbone=SpectralConfig(**self.backbone), layers=tuple(layers)
+        )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        known = [field.name for field in fields(SpectralConfig)]
+        for name in self.backbone:
+            if name not in known:
+                raise ValueError(f"backbone.{name}: unknown field; fields are {', '.join(known)}")
+        if all(layer.from_context for layer in self.layers):
+            raise ValueError("layers: one layer at least must not be from_context; it would leave the sound untold")
+        if any(layer.from_context for layer in self.layers[1:]):
+            raise ValueError("layers: only the first can be from_context")
+        try:
+            config = self.codec_config()
+        except ModelError as error:
+            raise ValueError(f"layers: {error}") from error
+        for number, layer in enumerate(self.layers[: 2 if self.losses.consistency else 1]):
+            if layer.stride * config.frame_samples % SAMPLES_PER_ROW:
+                raise ValueError(
+                    f"layers.{number}.stride: {layer.stride} frames of {config.frame_samples} samples are no multiple "
+                    f"of the {SAMPLES_PER_ROW} samples of a teacher row"
+                )
+        if self.prelude.steps and not self.layers[0].from_context:
+            raise ValueError("prelude.steps: without a layer from_context there is nothing that it could teach")
+        if self.prelude.steps and not (self.losses.distillation or self.losses.semantic):
+            raise ValueError("prelude.steps: needs a weight above 0 for losses.distillation or losses.semantic")
+        return self

@@ -47,7 +47,8 @@ def test_fewshot(run, sounds, tmp_path):
 
 def test_codebook_use(run, sounds):
     code, written, printed = run("codebook_use", "--data", sounds, sounds)
-    assert code == 0 and len(written["rows"]) == 6
+    assert code == 0 and len(written["rows"]) == 9
+    assert written["rows"][-1]["codes"] == 2 * written["rows"][2]["codes"]
     assert printed.startswith("| data | layer |")
     assert run("codebook_use", "--data", sounds, "--min-share", 1.01)[0] == 1
 

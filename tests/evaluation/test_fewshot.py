@@ -104,13 +104,11 @@ def test_unknown_names_fail_before_any_work(sounds, codec):
     folder = read_labelled(sounds)
     with pytest.raises(ConfigError, match="no layer 'colour'"):
         evaluate_fewshot(folder, codec, scorers=(), layers=["colour"], whisper=None)
-    pytest.importorskip("llmcodec.icl")
     with pytest.raises(ConfigError, match="scorer 'guess'"):
         evaluate_fewshot(folder, codec, FakeLLM(), scorers=["guess"], whisper=None)
 
 
 def test_language_model_rows(sounds, codec):
-    pytest.importorskip("llmcodec.icl")
     report = evaluate_fewshot(
         read_labelled(sounds), codec, FakeLLM(), scorers=["channel", "direct"], ways=2, shots=2, episodes=6,
         layers=["semantic", "coarse"], whisper=None,

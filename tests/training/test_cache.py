@@ -71,6 +71,20 @@ def test_a_mixture_stays_in_range_and_changes_its_length(sound):
     assert len({len(wave) for wave in waves}) > 4
 
 
+def test_a_loud_clip_is_clipped_and_texts_may_be_absent(build, tmp_path):
+    soundfile.write(tmp_path / "loud.wav", np.full(4000, 1.5, np.float32), 16_000, subtype="FLOAT")
+    cache = build([Clip(str(tmp_path / "loud.wav"), "sound", "")])
+    assert torch.equal(cache.wave(0, 0, 4000), torch.ones(4000))
+    assert cache.text_rows.tolist() == [-1] and cache.texts.shape[0] == 0 and cache.texts.shape[1] > 1
+
+
+def test_a_changed_clip_asks_for_a_new_cache(build, tmp_path):
+    clip = [Clip(str(tmp_path / "a.wav"), "sound", "")]
+    for samples in (4000, 5000):
+        soundfile.write(tmp_path / "a.wav", np.full(samples, 0.1, np.float32), 16_000)
+        assert build(clip).wave_bounds.tolist() == [[0, samples]]
+
+
 def test_what_was_computed_is_used_again(build, monkeypatch):
     first = build()
     monkeypatch.setattr(module, "_compute", None)  # calling it would fail

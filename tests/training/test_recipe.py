@@ -5,7 +5,8 @@ import pytest
 from llmcodec.errors import ConfigError
 from llmcodec.training.recipe import Optimiser, Recipe
 
-LAYERS = "layers:\n- {name: semantic, stride: 4, lookup_dim: 8, from_context: true}\n"
+CONTEXT = "- {name: semantic, stride: 4, lookup_dim: 8, from_context: true}\n"
+LAYERS = f"layers:\n{CONTEXT}- {{name: coarse, stride: 2, lookup_dim: 8}}\n"
 
 
 def read(folder, text):
@@ -36,14 +37,18 @@ def test_defaults_fill_what_is_not_written(tmp_path):
         (LAYERS + "losses: {mel: -1}\n", "losses.mel: .*greater than or equal to 0"),
         (LAYERS + "optimiser: {mixed_precision: half}\n", "optimiser.mixed_precision: .*pattern"),
         (LAYERS + "data: {crop_seconds: soon}\n", "data.crop_seconds: .*number"),
+        (LAYERS + "backbone: {depth: 3}\n", "backbone.depth: unknown field; fields are fft_size"),
+        (LAYERS.replace("stride: 2", "stride: 2, words: {source: mine}"), "layers.1.words.source: .*'whole_words'"),
+        ("layers: []\n", "layers: .*at least 1"),
+        ("layers:\n" + CONTEXT, "one layer at least must not be from_context"),
+        (LAYERS + CONTEXT.replace("semantic", "other"), "only the first can be from_context"),
+        (LAYERS.replace("coarse", "semantic"), "need different names"),
+        (LAYERS.replace("stride: 2", "stride: 1"), "layers.1.stride: 1 frames of 480 samples are no multiple"),
+        (LAYERS.replace(", from_context: true", "") + "prelude: {steps: 9}\n", "prelude.steps: without a layer"),
+        (LAYERS + "prelude: {steps: 9}\nlosses: {distillation: 0, semantic: 0}\n", "prelude.steps: needs a weight"),
     ],
 )
 def test_a_mistake_names_file_and_field(tmp_path, text, reason):
     with pytest.raises(ConfigError, match=f"recipe.yaml: .*{reason}") as caught:
         read(tmp_path, text)
     assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_part_of_the_backbone_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="backbone: .*'depth'"):
-        read(tmp_path, LAYERS + "backbone: {depth: 3}\n").codec_config()

@@ -104,16 +104,29 @@ def test_a_run_stops_in_time_and_can_go_on(train, recipe, steps, tmp_path):
     assert len(steps) == 6
 
 
+def test_a_kill_between_two_checkpoints_loses_neither(train, recipe, steps, tmp_path):
+    train(recipe(), tmp_path / "run", max_minutes=1e-9)
+    (tmp_path / "run" / "last").rename(tmp_path / "run" / "last.old")
+    train(recipe(), tmp_path / "run")
+    assert len(steps) == 6 and not (tmp_path / "run" / "last.old").exists()
+
+
+def test_a_refused_recipe_leaves_the_folder_to_the_next(train, recipe, tmp_path):
+    with pytest.raises(ConfigError):
+        train(recipe({"data": {"exclude": ["*"]}}), tmp_path / "run")
+    train(recipe(steps=1), tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
         ({"data": {"balance": {"music": 1.0}}}, "data.balance: no clip is of kind music"),
         ({"data": {"exclude": ["*"]}}, "every row is excluded"),
+        ({"semantic": {"sample_clips": 1}, "data": {"crop_seconds": 0.24}}, r"cannot give 12 words"),
         (
-            {"layers": [{"name": "a", "stride": 4, "lookup_dim": 8, "words": {"source": "mine"}}]},
-            "words.source: 'mine'",
+            {"layers": [{"name": "a", "stride": 2, "lookup_dim": 8, "words": {"source": "llm", "size": 9999}}]},
+            "words.size: 9999",
         ),
-        ({"layers": [{"name": "a", "stride": 1, "lookup_dim": 8}]}, "layers.0.stride"),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_data_is_refused(train, recipe, tmp_path, fields, reason):
