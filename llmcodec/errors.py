@@ -19,3 +19,8 @@ class ConfigError(LLMCodecError):
 
 class PromptError(LLMCodecError):
     """A prompt that the language model's context cannot hold, or that its vocabulary cannot express."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, without its further lines; its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,8 +1,10 @@
-"""Where models of the user's own lie: $LLMCODEC_MODELS."""
+"""Models that others made: where the user keeps them ($LLMCODEC_MODELS), and loading them quietly."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,3 +17,17 @@ def locate(name: str) -> str:
     wanted = name.rsplit("/", 1)[-1].lower()
     fitting = [folder for folder in Path(models).iterdir() if folder.is_dir() and folder.name.lower() in wanted]
     return str(max(fitting, key=lambda folder: (len(folder.name), folder.name), default=name))
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without the progress bars that transformers draws when it loads weights."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmcodec.errors import ModelError
+from llmcodec.errors import ModelError, first_line
+from llmcodec.models import quiet_loading
 
 WHISPER_RATE = 50.0  # encoder frames a second
 WHISPER_SECONDS = 30.0  # what its position embedding can hold
@@ -28,10 +29,11 @@ class AudioTeacher:
         from transformers import WhisperFeatureExtractor, WhisperModel
 
         try:
-            encoder = WhisperModel.from_pretrained(name_or_path).encoder
+            with quiet_loading():
+                encoder = WhisperModel.from_pretrained(name_or_path).encoder
             self.extractor = WhisperFeatureExtractor.from_pretrained(name_or_path)
         except (OSError, ValueError) as error:
-            raise ModelError(f"cannot load the audio teacher {name_or_path!r}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load the audio teacher {name_or_path!r}: {first_line(error)}") from error
         if not 1 <= layer <= len(encoder.layers):
             raise ModelError(f"audio teacher layer {layer}: {name_or_path} has layers 1 to {len(encoder.layers)}")
         encoder.layers = encoder.layers[:layer]
@@ -79,15 +81,18 @@ class TextTeacher:
                 from sentence_transformers import SentenceTransformer
             except ImportError as error:
                 raise ModelError("sentence-transformers is missing: pip install llmcodec[train]") from error
-            self.sentence_model = SentenceTransformer(name_or_path, device=device)
+            with quiet_loading():
+                self.sentence_model = SentenceTransformer(name_or_path, device=device)
             return
         from transformers import AutoModelForTextEncoding, AutoTokenizer
 
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-            self.model = AutoModelForTextEncoding.from_pretrained(name_or_path).eval().requires_grad_(False).to(device)
+            with quiet_loading():
+                self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+                model = AutoModelForTextEncoding.from_pretrained(name_or_path)
+            self.model = model.eval().requires_grad_(False).to(device)
         except (OSError, ValueError) as error:
-            raise ModelError(f"cannot load the text teacher {name_or_path!r}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load the text teacher {name_or_path!r}: {first_line(error)}") from error
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
@@ -108,7 +113,3 @@ class TextTeacher:
             mask = tokens["attention_mask"][..., None]
             pooled.append(((states * mask).sum(1) / mask.sum(1)).cpu())
         return nn.functional.normalize(torch.cat(pooled), dim=-1)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -21,7 +21,7 @@ from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
 from llmcodec.codec.spectral import Decoder, Encoder
-from llmcodec.errors import AudioError, ModelError
+from llmcodec.errors import AudioError, ModelError, first_line
 from llmcodec.vocabulary import Vocabulary
 
 MAX_BATCH_SECONDS = 120.0  # longer batches are split, longer clips are coded block by block
@@ -197,9 +197,9 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         try:
             folder = snapshot_download(str(pretrained_model_name_or_path), **options)
         except Exception as error:  # the hub client raises many kinds
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            name = str(pretrained_model_name_or_path)
             raise ModelError(
-                f"codec {str(pretrained_model_name_or_path)!r} is neither a folder nor to be had from the hub: {reason}"
+                f"codec {name!r} is neither a folder nor to be had from the hub: {first_line(error)}"
             ) from error
         return cls._from_folder(Path(folder))
 
@@ -212,8 +212,7 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
             state = load_file(folder / "model.safetensors")
             codec.load_state_dict({name: value.float() for name, value in state.items()})
         except (ModelError, OSError, UnicodeDecodeError, SafetensorError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{folder}: not a codec checkpoint: {reason}") from error
+            raise ModelError(f"{folder}: not a codec checkpoint: {first_line(error)}") from error
         return codec.eval().requires_grad_(False)
 
 

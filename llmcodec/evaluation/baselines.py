@@ -15,7 +15,7 @@ import torch
 from llmcodec.audio import load_audio
 from llmcodec.codec import AudioCodes
 from llmcodec.codec.codes import PADDING
-from llmcodec.errors import ConfigError, ModelError
+from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode
 from llmcodec.models import locate
@@ -55,7 +55,7 @@ def whisper_vectors(files: Sequence[str], name_or_path: str, progress: Callable[
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot load {name_or_path!r}: {str(error).strip().splitlines()[0]}") from error
+        raise ModelError(f"cannot load {name_or_path!r}: {first_line(error)}") from error
     if config.model_type != "whisper":
         raise ModelError(f"{name_or_path!r} is a model of type {config.model_type!r}; a Whisper is needed")
     teacher = AudioTeacher(folder, int(config.encoder_layers))

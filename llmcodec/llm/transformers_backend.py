@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmcodec.errors import ModelError
+from llmcodec.errors import ModelError, first_line
 from llmcodec.llm.base import Prefix, check_fits, checked_ids
+from llmcodec.models import quiet_loading
 
 _BYTE_LEVEL, _SENTENCEPIECE = "Ġ", "▁"  # how the two kinds of tokenizers write a leading space
 _STEP = 32  # tokens of each continuation that a pass should hold at least, before its batch grows
@@ -58,22 +59,18 @@ class TransformersLLM:
         """
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
 
         load: Any = AutoModelForCausalLM.from_pretrained  # its types do not know output_loading_info
         place = _device(device)
         kind = _dtype(dtype, place)
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model, loading = load(folder, dtype=kind, local_files_only=True, output_loading_info=True)
+            with quiet_loading():
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                model, loading = load(folder, dtype=kind, local_files_only=True, output_loading_info=True)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"{folder}: not a causal language model that transformers can load: {reason}") from error
-        finally:
-            if bars:
-                logging.enable_progress_bar()
+            raise ModelError(
+                f"{folder}: not a causal language model that transformers can load: {first_line(error)}"
+            ) from error
         if loading["missing_keys"]:
             missing = sorted(loading["missing_keys"])
             raise ModelError(f"{folder}: {len(missing)} weights are missing from the checkpoint, such as {missing[0]}")
