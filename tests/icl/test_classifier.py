@@ -16,8 +16,8 @@ Clip = Callable[[list[int]], AudioCodes]
 
 
 @pytest.fixture
-def classifier(codec: LLMCodec) -> FewShotClassifier:
-    return FewShotClassifier(codec=codec, llm=FakeLLM())
+def classifier(tiny_codec: LLMCodec) -> FewShotClassifier:
+    return FewShotClassifier(codec=tiny_codec, llm=FakeLLM())
 
 
 def test_probabilities_name_the_class_whose_words_return(classifier: FewShotClassifier, clip: Clip) -> None:
@@ -39,11 +39,11 @@ def test_it_is_a_scikit_learn_estimator(classifier: FewShotClassifier, clip: Cli
     assert scores.tolist() == [1.0, 1.0]
 
 
-def test_waveforms_and_their_codes_are_the_same_clip(classifier: FewShotClassifier, codec: LLMCodec) -> None:
+def test_waveforms_and_their_codes_are_the_same_clip(classifier: FewShotClassifier, tiny_codec: LLMCodec) -> None:
     waves = [torch.randn(8000), torch.randn(5000), torch.randn(7001)]
     classifier.fit(waves[:2], ["a", "b"])
     of_wave = classifier.predict_proba([waves[2], waves[2].numpy()])
-    of_codes = classifier.predict_proba([codec.encode(waves[2])])
+    of_codes = classifier.predict_proba([tiny_codec.encode(waves[2])])
     np.testing.assert_allclose(of_wave, np.concatenate([of_codes, of_codes]), rtol=1e-5)
 
 
