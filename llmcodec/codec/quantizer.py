@@ -70,13 +70,12 @@ class QuantizerLayer(nn.Module):
         self.register_buffer("table", nn.functional.normalize(torch.randn(words, config.lookup_dim), dim=-1))
 
     def forward(
-        self, residual: Tensor | None, context: Tensor | None, mask: Tensor, table: Tensor | None = None
+        self, residual: Tensor, context: Tensor | None, mask: Tensor, table: Tensor | None = None
     ) -> tuple[Tensor, LayerOutput]:
         """residual [B, F, latent], context [B, F / stride, width] -> quantised [B, F, latent] and what was done.
 
-        A layer looks at one of the two and needs only that. `table` replaces the stored one while its projection is
-        being trained. Gradients pass straight through to the residual, not to the context: what a context layer says is
-        taught by its own losses, not by reconstruction.
+        `table` replaces the stored one while its projection is being trained. Gradients pass straight through to the
+        residual, not to the context: what a context layer says is taught by its own losses, not by reconstruction.
         """
         table = self.table if table is None else table
         stride = self.config.stride
@@ -85,7 +84,6 @@ class QuantizerLayer(nn.Module):
             assert context is not None, "the backbone has no context branch"
             source = context
         else:
-            assert residual is not None, "there is nothing to choose from"
             batch, frames, width = residual.shape
             source = residual.reshape(batch, frames // stride, stride, width).mean(2)
         query = self.to_query(source)

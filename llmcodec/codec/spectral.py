@@ -74,19 +74,16 @@ class Encoder(nn.Module):
 
     def forward(self, wave: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """wave [B, T] of whole frames, mask [B, F, 1] -> latent [B, F, latent_dim], context [B, F / stride, width]."""
-        hidden = self.states(wave, mask)
-        return self.to_latent(hidden), self.look_around(hidden, mask) if self.context_stride else None
-
-    def states(self, wave: Tensor, mask: Tensor) -> Tensor:
-        """What both outputs are computed from: [B, F, encoder_width]."""
         mel = self.log_mel(wave)
-        return self.trunk(self.embed(mel.reshape(*mask.shape[:2], -1)), mask)
-
-    def look_around(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """The context branch: states [B, F, encoder_width] -> [B, F / stride, context_width]."""
+        hidden = self.embed(mel.reshape(*mask.shape[:2], -1))
+        hidden = self.trunk(hidden, mask)
+        latent = self.to_latent(hidden)
+        if not self.context_stride:
+            return latent, None
         batch, frames, width = hidden.shape
         grouped = (hidden * mask).reshape(batch, frames // self.context_stride, self.context_stride * width)
-        return self.context(self.to_context(grouped), mask[:, :: self.context_stride])
+        context = self.context(self.to_context(grouped), mask[:, :: self.context_stride])
+        return latent, context
 
     @property
     def reach(self) -> int:

@@ -49,18 +49,14 @@ class TrainingModel(nn.Module):
             assert isinstance(layer, QuantizerLayer)
             layer.table.copy_(table)
 
-    def forward(self, batch: Batch, stage: str = "main") -> tuple[dict[str, Tensor], list[Tensor]]:
+    def forward(self, batch: Batch, prelude: bool = False) -> tuple[dict[str, Tensor], list[Tensor]]:
         """-> losses by name (unweighted scalars), and the codes in use per layer (valid ones, flat).
 
-        In the stages `prelude` and `finish` only the semantic layer is computed, and only what its teachers say of it;
-        in `finish` the part of the encoder that the other layers use is held.
+        In the prelude only the semantic layer is computed, and only what its teachers say of it.
         """
-        if stage != "main":
-            encoder = self.codec.encoder
-            with torch.set_grad_enabled(stage == "prelude" and torch.is_grad_enabled()):
-                hidden = encoder.states(batch.wave, batch.mask)
-            context = encoder.look_around(hidden, batch.mask)
-            _, output = self.codec.quantizer.layers[0](None, context, batch.mask, self.codebooks[0]())
+        if prelude:
+            latent, context = self.codec.encoder(batch.wave, batch.mask)
+            _, output = self.codec.quantizer.layers[0](latent, context, batch.mask, self.codebooks[0]())
             return self._taught(batch, output), [self._used(output)]
         tables = self.tables()
         made, _, outputs = self.codec(batch.wave, batch.mask, tables)

@@ -76,24 +76,20 @@ class Losses(_Strict):
     semantic: Weight = Field(default=0.2, description="mean semantic vector to the text teacher's embedding")
 
 
-class TeacherStage(_Strict):
-    """Steps before (`prelude`) or after (`finish`) the main ones, in which the layer that is chosen from context learns
-    from its teachers alone: several times cheaper, and reconstruction does not reach that layer anyway. The prelude
-    moves the whole encoder; the finish only the context branch, so that what the decoder was trained on stays."""
+class Prelude(_Strict):
+    """Steps before the main ones in which only the encoder learns, from its teachers alone: several times cheaper,
+    and reconstruction does not reach the layer chosen from context anyway. Its learning rate runs its own course."""
 
     steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Positive = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
 
 
 class Optimiser(_Strict):
-    """The main steps; what stands behind `learning_rate` holds for every stage."""
-
     steps: Positive = 6000
     batch_size: Positive = 16
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warmup_steps: Positive = 200
-    final_fraction: Fraction = Field(default=0.02, description="last learning rate of a stage over its largest")
+    final_fraction: Fraction = Field(default=0.02, description="last learning rate over the first")
     weight_decay: Weight = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     mixed_precision: str = Field(default="no", pattern="^(no|bf16|fp16)$")
@@ -111,9 +107,8 @@ class Recipe(_Strict):
     layers: Annotated[list[Layer], Field(min_length=1)]
     semantic: Semantic = Semantic()
     losses: Losses = Losses()
-    prelude: TeacherStage = TeacherStage()
+    prelude: Prelude = Prelude()
     optimiser: Optimiser = Optimiser()
-    finish: TeacherStage = TeacherStage()
     log_every: Positive = 50
     checkpoint_every: Positive = 500
 
@@ -148,22 +143,8 @@ class Recipe(_Strict):
                     f"layers.{number}.stride: {layer.stride} frames of {config.frame_samples} samples are no multiple "
                     f"of the {SAMPLES_PER_ROW} samples of a teacher row"
                 )
-        for name, stage in (("prelude", self.prelude), ("finish", self.finish)):
-            if stage.steps and not self.layers[0].from_context:
-                raise ValueError(f"{name}.steps: without a layer from_context there is nothing that it could teach")
-            if stage.steps and not (self.losses.distillation or self.losses.semantic):
-                raise ValueError(f"{name}.steps: needs a weight above 0 for losses.distillation or losses.semantic")
+        if self.prelude.steps and not self.layers[0].from_context:
+            raise ValueError("prelude.steps: without a layer from_context there is nothing that it could teach")
+        if self.prelude.steps and not (self.losses.distillation or self.losses.semantic):
+            raise ValueError("prelude.steps: needs a weight above 0 for losses.distillation or losses.semantic")
         return self
-
-    @property
-    def steps(self) -> int:
-        """Of all stages."""
-        return self.prelude.steps + self.optimiser.steps + self.finish.steps
-
-    def stage(self, step: int) -> tuple[str, TeacherStage | Optimiser, int]:
-        """Name and settings of the stage that a step (of all, from 0) belongs to, and its number within that stage."""
-        for name, stage in (("prelude", self.prelude), ("main", self.optimiser), ("finish", self.finish)):
-            if step < stage.steps:
-                return name, stage, step
-            step -= stage.steps
-        raise IndexError("behind the last step")

@@ -45,7 +45,7 @@ def train(
     _check_same_recipe(recipe, out, last)
     accelerator = Accelerator(
         mixed_precision=recipe.optimiser.mixed_precision,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.prelude.steps))],
     )
     with accelerator.main_process_first(), _progress("clips", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("features", total=None)
@@ -67,18 +67,19 @@ def train(
     model, optimiser = accelerator.prepare(plain, optimiser)
     accelerator.register_for_checkpointing(schedule)
 
-    step = 0
+    step, end = 0, recipe.prelude.steps + recipe.optimiser.steps
     if last:
         accelerator.load_state(str(last), load_kwargs={"weights_only": True})
         step = json.loads((last / "step.json").read_text())["step"]
     log = SummaryWriter(str(out / "logs"), purge_step=step) if accelerator.is_main_process else None
     meter, started = Meter([len(vocabulary) for vocabulary in plain.codec.vocabularies]), time.monotonic()
     with _progress("steps", quiet or not accelerator.is_main_process) as bar:
-        task = bar.add_task("training", total=recipe.steps, completed=step)
-        while step < recipe.steps and not (max_minutes and time.monotonic() - started > 60 * max_minutes):
-            stage, settings, _ = recipe.stage(step)
-            batch = crops.batch(step, settings.batch_size).to(accelerator.device)
-            meter.add(*train_step(accelerator, model, plain, optimiser, batch, stage, recipe))
+        task = bar.add_task("training", total=end, completed=step)
+        while step < end and not (max_minutes and time.monotonic() - started > 60 * max_minutes):
+            prelude = step < recipe.prelude.steps
+            batch = crops.batch(step, recipe.prelude.batch_size if prelude else recipe.optimiser.batch_size)
+            batch = batch.to(accelerator.device)
+            meter.add(*train_step(accelerator, model, plain, optimiser, batch, prelude, recipe))
             schedule.step()
             step += 1
             bar.update(task, completed=step, description=meter.line())
@@ -96,13 +97,13 @@ def train(
 
 
 def train_step(
-    accelerator: Accelerator, model: Any, plain: TrainingModel, optimiser: Any, batch: Batch, stage: str,
+    accelerator: Accelerator, model: Any, plain: TrainingModel, optimiser: Any, batch: Batch, prelude: bool,
     recipe: Recipe,
 ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:  # fmt: skip
     """One update. Returns the losses (with their weighted `total`) and the codes used per layer."""
     model.train()
     with accelerator.autocast():
-        found, used = model(batch, stage)
+        found, used = model(batch, prelude)
     total = torch.stack([getattr(recipe.losses, name) * value for name, value in found.items()]).sum()
     optimiser.zero_grad()
     accelerator.backward(total)
@@ -112,15 +113,14 @@ def train_step(
 
 
 def learning_rate_factor(step: int, recipe: Recipe) -> float:
-    """Rate of a step over the main stage's largest. In every stage: linear warm-up to the stage's largest, then half a
-    cosine down to `final_fraction` of it."""
-    _, stage, step = recipe.stage(min(step, recipe.steps - 1))  # the schedule looks one step beyond the last
-    warmup, final = recipe.optimiser.warmup_steps, recipe.optimiser.final_fraction
-    largest = stage.learning_rate / recipe.optimiser.learning_rate
-    if step < warmup:
-        return largest * (step + 1) / warmup
-    done = (step - warmup) / max(1, stage.steps - warmup)
-    return largest * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done)))
+    """Linear warm-up, then half a cosine down to `final_fraction`; in the prelude, and once more after it."""
+    optimiser, steps = recipe.optimiser, recipe.prelude.steps
+    if step >= steps:
+        step, steps = step - steps, optimiser.steps
+    if step < optimiser.warmup_steps:
+        return (step + 1) / optimiser.warmup_steps
+    done = min(1.0, (step - optimiser.warmup_steps) / max(1, steps - optimiser.warmup_steps))
+    return optimiser.final_fraction + (1 - optimiser.final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Meter:
@@ -135,7 +135,7 @@ class Meter:
         self.steps += 1
         for name, value in found.items():
             self.sums[name] += float(value.detach())
-        for count, codes in zip(self.counts, used, strict=False):  # prelude and finish use the first layer alone
+        for count, codes in zip(self.counts, used, strict=False):  # the prelude uses the first layer alone
             count += torch.bincount(codes.cpu(), minlength=len(count))
 
     def line(self) -> str:

@@ -46,7 +46,6 @@ def test_defaults_fill_what_is_not_written(tmp_path):
         (LAYERS.replace("stride: 2", "stride: 1"), "layers.1.stride: 1 frames of 480 samples are no multiple"),
         (LAYERS.replace(", from_context: true", "") + "prelude: {steps: 9}\n", "prelude.steps: without a layer"),
         (LAYERS + "prelude: {steps: 9}\nlosses: {distillation: 0, semantic: 0}\n", "prelude.steps: needs a weight"),
-        (LAYERS.replace(", from_context: true", "") + "finish: {steps: 9}\n", "finish.steps: without a layer"),
     ],
 )
 def test_a_mistake_names_file_and_field(tmp_path, text, reason):
