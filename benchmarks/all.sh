@@ -22,11 +22,12 @@ once reconstruct reconstruct.py --data "$dev/speech"
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once sounds-2way-1shot fewshot.py --data "$dev/sounds" --ways 2 --shots 1 --episodes 500 --scorer channel direct
 once sounds-5way-1shot fewshot.py --data "$dev/sounds" --ways 5 --shots 1 --episodes 500 --scorer channel direct
-once emotion-2way-5shot fewshot.py --data "$dev/emotion" --template emotion --shots 5 --scorer channel direct
-once digits-5way-5shot fewshot.py --data "$dev/digits" --template digit --ways 5 --shots 5 --scorer channel direct
-once keywords-5way-5shot fewshot.py --data "$dev/keywords" --template keyword --ways 5 --shots 5 --scorer channel direct
-once sounds-2way-1shot-qwen fewshot.py --data "$dev/sounds" --llm qwen2.5-0.5b --scorer channel direct
-once sounds-2way-1shot-gemma fewshot.py --data "$dev/sounds" --llm gemma3-270m --scorer channel direct
+once sounds-2way-1shot-qwen fewshot.py --data "$dev/sounds" --llm qwen2.5-0.5b --episodes 100 --scorer channel direct
+once sounds-2way-1shot-gemma fewshot.py --data "$dev/sounds" --llm gemma3-270m --episodes 100 --scorer channel direct
+five=(--ways 5 --shots 5 --episodes 100 --scorer channel direct)
+once digits-5way-5shot fewshot.py --data "$dev/digits" --template digit "${five[@]}"
+once keywords-5way-5shot fewshot.py --data "$dev/keywords" --template keyword "${five[@]}"
+once emotion-2way-5shot fewshot.py --data "$dev/emotion" --template emotion "${five[@]}" --ways 2
 # The choices behind the recipe need the training set: TRAIN=FOLDER benchmarks/all.sh DEV
 [ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py --data "$TRAIN"
 "$python" render.py
