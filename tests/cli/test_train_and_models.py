@@ -6,7 +6,11 @@ import pytest
 
 from llmcodec.errors import ModelError
 
-RECIPE = "layers:\n- {name: semantic, stride: 4, lookup_dim: 8, from_context: true}\n"
+RECIPE = """
+layers:
+- {name: semantic, stride: 4, lookup_dim: 8, from_context: true}
+- {name: coarse, stride: 2, lookup_dim: 8}
+"""
 
 
 @pytest.fixture
