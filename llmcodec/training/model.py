@@ -56,11 +56,12 @@ class TrainingModel(nn.Module):
         """
         if prelude:
             latent, context = self.codec.encoder(batch.wave, batch.mask)
-            _, output = self.codec.quantizer.layers[0](latent, context, batch.mask, self.codebooks[0]())
-            return self._taught(batch, output), [self._used(output)]
+            table = self.codebooks[0]()
+            _, output = self.codec.quantizer.layers[0](latent, context, batch.mask, table)
+            return self._taught(batch, output, table), [self._used(output)]
         tables = self.tables()
         made, _, outputs = self.codec(batch.wave, batch.mask, tables)
-        found = self._taught(batch, outputs[0])
+        found = self._taught(batch, outputs[0], tables[0])
         found["stft"], found["mel"] = self.reconstruction(made, batch.wave)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
@@ -85,13 +86,13 @@ class TrainingModel(nn.Module):
             found["consistency"] = losses.consistency_loss(predicted, features, mask)
         return found, [self._used(output) for output in outputs]
 
-    def _taught(self, batch: Batch, semantic: LayerOutput) -> dict[str, Tensor]:
+    def _taught(self, batch: Batch, semantic: LayerOutput, table: Tensor) -> dict[str, Tensor]:
         """The losses between the semantic layer and its teachers."""
         found = {}
         if self.weights.distillation:
             pool = batch.rows.shape[1] // semantic.codes.shape[1]
             target = self._space().target(batch.rows, pool, self.context_weight)
-            found["distillation"] = losses.distillation_loss(semantic, target, self.codebooks[0]())
+            found["distillation"] = losses.distillation_loss(semantic, target, table)
         if self.weights.semantic:
             mean = (semantic.straight_through * semantic.mask).sum(1) / semantic.mask.sum(1).clamp(min=1)
             found["semantic"] = losses.semantic_loss(self.semantic_to_text(mean), batch.texts, batch.has_text)

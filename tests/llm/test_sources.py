@@ -123,7 +123,9 @@ def test_the_hub_is_asked_for_safetensors_only(tmp_path, monkeypatch, capsys):
 def test_without_network_and_cache_one_line_says_what_was_tried(tmp_path):
     with pytest.raises(ModelError) as other:
         load_llm(OTHER)
-    assert str(other.value) == (f"{OTHER} is neither a folder nor in a cache, and the hub gives no answer (no route)")
+    assert str(other.value) == (
+        f"{OTHER} is neither a folder nor in a cache, and the hub gives no answer (ConnectionError: no route)"
+    )
     with pytest.raises(ModelError) as default:
         load_llm()
     message = str(default.value)

@@ -139,4 +139,5 @@ def test_the_learning_rate_warms_up_and_falls(recipe):
     factors = [trainer.learning_rate_factor(step, settings) for step in range(151)]
     for part in (factors[:50], factors[50:]):
         assert part[0] == pytest.approx(0.1) and max(part) == part[9] == part[10] == 1
-        assert part[10:] == sorted(part[10:], reverse=True) and part[-1] == pytest.approx(0.02, abs=0.01)
+        assert part[10:] == sorted(part[10:], reverse=True) and part[-1] < 0.03
+    assert factors[150] == pytest.approx(0.02)
