@@ -19,6 +19,7 @@ from llmcodec.llm import Prefix
 from llmcodec.prompting import PromptBuilder
 
 Ids = list[int]
+BATCH = 8  # queries whose own contexts are in memory at once
 
 
 class Scorer(Protocol):
@@ -45,37 +46,38 @@ class ChannelScorer:
     def __init__(self, builder: PromptBuilder, sharpness: float = 4.0) -> None:
         self.builder, self.llm = builder, builder.llm
         self.sharpness = sharpness
-        self._empty = self.llm.prepare(builder.context([]))
+        self._empty = self.llm.prepare([builder.context([])])[0]
         self._known: dict[tuple[int, ...], Tensor] = {}  # scores in the empty context, kept from fit to fit
 
     def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
         """See Scorer."""
         self._demonstrations = [list(clips) for clips in demonstrations]
-        self._contexts = [self.llm.prepare(self.builder.context(clips)) for clips in self._demonstrations]
+        self._contexts = self.llm.prepare([self.builder.context(clips) for clips in self._demonstrations])
 
     def scores(self, queries: Sequence[Ids]) -> Tensor:
         """See Scorer."""
-        base = self._base(queries)
-        forward = torch.stack([_gains(self._score(context, queries), base) for context in self._contexts], dim=1)
-        backward = torch.stack([self._backward(query) for query in queries])
-        return self.sharpness * (forward + backward)
+        parts = [self._scores(queries[start : start + BATCH]) for start in range(0, len(queries), BATCH)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(self._contexts))
 
-    def _backward(self, query: Ids) -> Tensor:
-        """Mean gain of each class's demonstrations in the context of one query: [C]."""
+    def _scores(self, queries: Sequence[Ids]) -> Tensor:
         every = list(chain.from_iterable(self._demonstrations))
-        gains = _gains(self._score(self.llm.prepare(self.builder.context([query])), every), self._base(every))
-        return torch.stack([part.mean() for part in gains.split([len(clips) for clips in self._demonstrations])])
+        as_contexts = self.llm.prepare([self.builder.context([query]) for query in queries])
+        forward = self._gains([(context, query) for query in queries for context in self._contexts])
+        backward = self._gains([(context, clip) for context in as_contexts for clip in every])
+        by_class = backward.reshape(len(queries), -1).split([len(clips) for clips in self._demonstrations], dim=1)
+        means = torch.stack([part.mean(1) for part in by_class], dim=1)
+        return self.sharpness * (forward.reshape(len(queries), -1) + means)
 
-    def _base(self, rows: Sequence[Ids]) -> list[Tensor]:
-        """Log-likelihoods of the words of each row in the empty context."""
-        new = sorted({tuple(row) for row in rows} - self._known.keys())
-        self._known.update(zip(new, self._score(self._empty, [list(row) for row in new]), strict=True))
-        return [self._known[tuple(row)] for row in rows]
-
-    def _score(self, context: Prefix, rows: Sequence[Ids]) -> list[Tensor]:
-        longest = max((len(row) for row in rows), default=0)
-        self.builder.check(len(context) + longest, "a query behind a class's demonstrations")
-        return self.llm.log_likelihood(context, rows)
+    def _gains(self, pairs: Sequence[tuple[Prefix, Ids]]) -> Tensor:
+        """Mean clipped gain per word of each clip behind its context: [N]; 0 for a clip without words."""
+        for context, clip in pairs:
+            self.builder.check(len(context) + len(clip), "a query behind a class's demonstrations")
+        new = sorted({tuple(clip) for _, clip in pairs} - self._known.keys())
+        found = self.llm.log_likelihood([*pairs, *((self._empty, clip) for clip in new)])
+        self._known.update(zip(new, found[len(pairs) :], strict=True))
+        base = [self._known[tuple(clip)] for _, clip in pairs]
+        gains = [(row - was).clamp(min=0) for row, was in zip(found[: len(pairs)], base, strict=True)]
+        return torch.stack([gain.sum() / max(1, len(gain)) for gain in gains])
 
 
 class DirectScorer:
@@ -99,9 +101,9 @@ class DirectScorer:
         prompts = [self.builder.direct(self._demonstrations, query, self._labels) for query in queries]
         shared = os.path.commonprefix(prompts)
         shared = shared[: min(len(shared), min(map(len, prompts)) - 1)]
-        prefix = self.llm.prepare(shared)
+        prefix = self.llm.prepare([shared])[0]
         rows = [prompt[len(shared) :] + answer for prompt in prompts for answer in self._answers]
-        found = self.llm.log_likelihood(prefix, rows)
+        found = self.llm.log_likelihood([(prefix, row) for row in rows])
         sums = [
             float(row[-len(answer) :].sum()) for row, answer in zip(found, self._answers * len(queries), strict=True)
         ]
@@ -116,10 +118,3 @@ def build_scorer(name: str, builder: PromptBuilder) -> Scorer:
     if name not in SCORERS:
         raise ConfigError(f"scorer {name!r} is not one of {', '.join(SCORERS)}")
     return SCORERS[name](builder)
-
-
-def _gains(scores: Sequence[Tensor], base: Sequence[Tensor]) -> Tensor:
-    """Mean clipped gain per word of each row: [N]; 0 for a row without words."""
-    return torch.stack(
-        [(row - was).clamp(min=0).sum() / max(1, len(row)) for row, was in zip(scores, base, strict=True)]
-    )

@@ -51,14 +51,15 @@ class FrozenLLM(Protocol):
         """Every printable word-start token, without its space, and its id; no special and no byte tokens."""
         ...
 
-    def prepare(self, prefix_ids: Sequence[int]) -> Prefix:
-        """Run the prefix once and keep what scoring needs."""
+    def prepare(self, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
+        """Run each prefix once, in batches, and keep what scoring needs."""
         ...
 
-    def log_likelihood(self, prefix: Prefix | Sequence[int], continuations: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Log-probability of each token of each continuation, given the prefix and the tokens before it.
+    def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
+        """Log-probability of each token of each continuation, given its prefix and the tokens before it.
 
-        Returns float32 [len(c)] for each continuation c, in the order given; an empty one gives [0].
+        Returns float32 [len(c)] for each pair (prefix, c), in the order given; an empty c gives [0]. Prefixes that were
+        prepared together are scored together.
         """
         ...
 

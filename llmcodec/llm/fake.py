@@ -63,23 +63,17 @@ class FakeLLM:
         """See FrozenLLM."""
         return dict(self._words)
 
-    def prepare(self, prefix_ids: Sequence[int]) -> Prefix:
+    def prepare(self, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
         """See FrozenLLM."""
-        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or [_BOS]
-        check_fits(len(ids), 0, self.max_context, self.name)
-        state = _State(torch.zeros(self.vocab_size))
-        for token in ids:
-            self._read(state, token)
-        return Prefix(tuple(ids), self._next(state), state)
+        return [self._prepare(ids) for ids in prefixes]
 
-    def log_likelihood(self, prefix: Prefix | Sequence[int], continuations: Sequence[Sequence[int]]) -> list[Tensor]:
+    def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """See FrozenLLM."""
-        prepared = prefix if isinstance(prefix, Prefix) else self.prepare(prefix)
         results = []
-        for continuation in continuations:
+        for prefix, continuation in pairs:
             ids = checked_ids(continuation, self.vocab_size, self.name)
-            check_fits(len(prepared), len(ids), self.max_context, self.name)
-            state = copy.deepcopy(prepared.state)
+            check_fits(len(prefix), len(ids), self.max_context, self.name)
+            state = copy.deepcopy(prefix.state)
             scores = torch.zeros(len(ids))
             for position, token in enumerate(ids):
                 scores[position] = self._next(state)[token]
@@ -89,8 +83,16 @@ class FakeLLM:
 
     def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
         """See FrozenLLM."""
-        rows = [self.prepare(prefix).next_logprobs for prefix in prefixes]
+        rows = [prefix.next_logprobs for prefix in self.prepare(prefixes)]
         return torch.stack(rows) if rows else torch.zeros(0, self.vocab_size)
+
+    def _prepare(self, prefix_ids: Sequence[int]) -> Prefix:
+        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or [_BOS]
+        check_fits(len(ids), 0, self.max_context, self.name)
+        state = _State(torch.zeros(self.vocab_size))
+        for token in ids:
+            self._read(state, token)
+        return Prefix(tuple(ids), self._next(state), state)
 
     def _read(self, state: _State, token: int) -> None:
         state.counts *= _DECAY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,22 @@ from llmcodec.models import quiet_loading
 
 _BYTE_LEVEL, _SENTENCEPIECE = "Ġ", "▁"  # how the two kinds of tokenizers write a leading space
 _STEP = 32  # tokens of each continuation that a pass should hold at least, before its batch grows
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One pass over prefixes, padded on the left: keys and values, and which of them stand for a token [B, longest]."""
+
+    cache: Any
+    mask: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One prefix of a run: the state of a Prefix."""
+
+    run: _Run
+    place: int
 
 
 class TransformersLLM:
@@ -94,61 +111,79 @@ class TransformersLLM:
         """The input embeddings, float32 [V, E] on the CPU: what codebooks are projected from."""
         return self.model.get_input_embeddings().weight.detach().float().cpu()
 
-    def prepare(self, prefix_ids: Sequence[int]) -> Prefix:
+    def prepare(self, prefixes: Sequence[Sequence[int]]) -> list[Prefix]:
         """See FrozenLLM."""
-        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or [self._start]
-        check_fits(len(ids), 0, self.max_context, self.name)
-        with torch.inference_mode():
-            tokens = torch.tensor([ids], device=self.model.device)
-            output = self.model(input_ids=tokens, use_cache=True, logits_to_keep=1)
-            logprobs = output.logits[0, -1].float().log_softmax(-1).cpu()
-        return Prefix(tuple(ids), logprobs.clone(), output.past_key_values)
-
-    def log_likelihood(self, prefix: Prefix | Sequence[int], continuations: Sequence[Sequence[int]]) -> list[Tensor]:
-        """See FrozenLLM."""
-        prepared = prefix if isinstance(prefix, Prefix) else self.prepare(prefix)
-        rows = [checked_ids(row, self.vocab_size, self.name) for row in continuations]
-        check_fits(len(prepared), max(map(len, rows), default=0), self.max_context, self.name)
-        results = [torch.zeros(len(row)) for row in rows]
-        for batch in self._batches(rows, len(prepared)):
-            with torch.inference_mode():
-                scores = self._score(prepared, [rows[i] for i in batch]).cpu()
-            for i, score in zip(batch, scores, strict=True):
-                results[i].copy_(score[: len(rows[i])])
-        return results
+        rows = self._checked_prefixes(prefixes)
+        results: dict[int, Prefix] = {}
+        for batch in self._batches(list(map(len, rows)), 0):
+            logprobs, run = self._read([rows[i] for i in batch], keep=True)
+            for place, i in enumerate(batch):
+                results[i] = Prefix(tuple(rows[i]), logprobs[place].clone(), _Row(run, place))
+        return [results[i] for i in range(len(rows))]
 
     def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
         """See FrozenLLM."""
-        rows = [checked_ids(row, self.vocab_size, self.name) or [self._start] for row in prefixes]
-        check_fits(max(map(len, rows), default=0), 0, self.max_context, self.name)
+        rows = self._checked_prefixes(prefixes)
         result = torch.zeros(len(rows), self.vocab_size)
-        for batch in self._batches(rows, 0):
-            with torch.inference_mode():
-                tokens, mask = self._pad([rows[i] for i in batch], left=True)
-                output = self.model(
-                    input_ids=tokens,
-                    attention_mask=mask,
-                    position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                    use_cache=False,
-                    logits_to_keep=1,
-                )
-                logprobs = output.logits[:, -1].float().log_softmax(-1).cpu()
-            result[batch] = logprobs
+        for batch in self._batches(list(map(len, rows)), 0):
+            result[batch] = self._read([rows[i] for i in batch], keep=False)[0]
         return result
 
-    def _score(self, prefix: Prefix, rows: list[list[int]]) -> Tensor:
-        """Log-probabilities [B, longest row]; what stands behind the end of a row means nothing."""
+    def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
+        """See FrozenLLM."""
+        rows = [checked_ids(row, self.vocab_size, self.name) for _, row in pairs]
+        for (prefix, _), row in zip(pairs, rows, strict=True):
+            check_fits(len(prefix), len(row), self.max_context, self.name)
+        results = [torch.zeros(len(row)) for row in rows]
+        runs: dict[int, list[int]] = {}  # pairs by the run that their prefixes come from
+        for i, (prefix, _) in enumerate(pairs):
+            if rows[i]:
+                runs.setdefault(id(prefix.state.run), []).append(i)
+        for members in runs.values():
+            longest = pairs[members[0]][0].state.run.mask.shape[1]
+            for places in self._batches([len(rows[i]) for i in members], longest):
+                batch = [members[place] for place in places]
+                scores = self._score([pairs[i][0] for i in batch], [rows[i] for i in batch]).cpu()
+                for i, score in zip(batch, scores, strict=True):
+                    results[i].copy_(score[: len(rows[i])])
+        return results
+
+    def _checked_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
+        rows = [checked_ids(row, self.vocab_size, self.name) or [self._start] for row in prefixes]
+        check_fits(max(map(len, rows), default=0), 0, self.max_context, self.name)
+        return rows
+
+    @torch.inference_mode()
+    def _read(self, rows: list[list[int]], keep: bool) -> tuple[Tensor, _Run]:
+        """Log-probabilities [B, V] of the token behind each row, on the CPU, and the run; its cache only if to keep."""
+        tokens, mask = self._pad(rows, left=True)
+        output = self.model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            use_cache=keep,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float().log_softmax(-1).cpu(), _Run(output.past_key_values, mask)
+
+    @torch.inference_mode()
+    def _score(self, prefixes: list[Prefix], rows: list[list[int]]) -> Tensor:
+        """Log-probabilities [B, longest row] behind prefixes of one run; behind a row's end they mean nothing."""
         tokens, mask = self._pad(rows, left=False)
         batch, longest = tokens.shape
         scores = torch.zeros(batch, longest, device=tokens.device)
-        scores[:, :1] = prefix.next_logprobs.to(tokens.device)[tokens[:, :1]]
+        first = torch.stack([prefix.next_logprobs for prefix in prefixes]).to(tokens.device)
+        scores[:, :1] = first.gather(1, tokens[:, :1])
         if longest < 2:
             return scores
-        start = len(prefix)
-        cache = copy.deepcopy(prefix.state)  # a pass writes into it
-        cache.batch_repeat_interleave(batch)
-        mask = torch.cat([mask.new_ones(batch, start), mask], dim=1)
-        positions = torch.arange(start, start + longest, device=tokens.device).expand(batch, -1)
+        run: _Run = prefixes[0].state.run
+        places = torch.tensor([prefix.state.place for prefix in prefixes], device=tokens.device)
+        cache = copy.deepcopy(run.cache)  # a pass writes into it
+        cache.batch_select_indices(places)
+        mask = torch.cat([run.mask[places], mask], dim=1)
+        start = run.mask.shape[1]
+        positions = torch.tensor([[len(prefix)] for prefix in prefixes]) + torch.arange(longest)
+        positions = positions.to(tokens.device)
         step = max(1, self.batch_logits // (batch * self.vocab_size))
         for begin in range(0, longest - 1, step):
             end = min(begin + step, longest - 1)
@@ -165,11 +200,11 @@ class TransformersLLM:
             scores[:, begin + 1 : end + 1] = chosen - torch.stack([row.float().logsumexp(-1) for row in logits])
         return scores
 
-    def _batches(self, rows: list[list[int]], prefix: int) -> Iterator[list[int]]:
-        """Indices of non-empty rows, longest first, in batches that keep to both bounds (or hold one row)."""
-        order = sorted((i for i, row in enumerate(rows) if row), key=lambda i: -len(rows[i]))
+    def _batches(self, lengths: Sequence[int], prefix: int) -> Iterator[list[int]]:
+        """Places of rows of those lengths, longest first, in batches that keep to both bounds (or hold one row)."""
+        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         while order:
-            longest = len(rows[order[0]])
+            longest = lengths[order[0]]
             by_tokens = self.batch_tokens // (prefix + longest)
             by_logits = self.batch_logits // (self.vocab_size * min(longest, _STEP))
             size = max(1, min(by_tokens, by_logits))

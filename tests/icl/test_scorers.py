@@ -55,8 +55,9 @@ def test_direct_scores_are_log_likelihoods_of_the_labels(builder: PromptBuilder)
     scorer.fit(demonstrations, ["dog", "heavy rain"])
     query = words(builder, [1, 5])
     prompt = builder.direct([(demonstrations[0][0], "dog"), (demonstrations[1][0], "heavy rain")], query)
+    prefix = builder.llm.prepare([prompt])[0]
     wanted = [
-        builder.llm.log_likelihood(prompt, [builder.label_ids(label)])[0].sum() for label in ("dog", "heavy rain")
+        builder.llm.log_likelihood([(prefix, builder.label_ids(label))])[0].sum() for label in ("dog", "heavy rain")
     ]
     torch.testing.assert_close(scorer.scores([query])[0], torch.stack(wanted), atol=1e-4, rtol=0)
 

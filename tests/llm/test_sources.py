@@ -229,7 +229,7 @@ def test_a_converted_gguf_scores_as_its_original(small, tmp_path):
     assert (llm.bos_id, llm.max_context, list(llm.words())) == (1, 64, ["do", "dog"])
     with torch.no_grad():
         expected = small.model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
-    assert torch.allclose(llm.prepare(ids).next_logprobs, expected, atol=1e-4)
+    assert torch.allclose(llm.prepare([ids])[0].next_logprobs, expected, atol=1e-4)
 
 
 def test_another_architecture_is_refused(tmp_path):

@@ -9,12 +9,17 @@ PREFIX = [20, 21, 22, 20, 21, 23, 24, 20, 21, 25, 26, 27]
 CONTINUATIONS = [[22, 20, 30], [40], [20 + 7 * i % 30 for i in range(20)], [31] * 9]
 
 
+def score(llm, prefix, continuations):
+    prepared = llm.prepare([prefix])[0]
+    return llm.log_likelihood([(prepared, ids) for ids in continuations])
+
+
 def test_scores_are_those_of_the_plain_model(transformers_llm):
-    for ids, score in zip(CONTINUATIONS, transformers_llm.log_likelihood(PREFIX, CONTINUATIONS), strict=True):
+    for ids, found in zip(CONTINUATIONS, score(transformers_llm, PREFIX, CONTINUATIONS), strict=True):
         with torch.no_grad():
             logits = transformers_llm.model(torch.tensor([PREFIX + ids])).logits[0, len(PREFIX) - 1 : -1]
         expected = logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
-        assert torch.allclose(score, expected, atol=1e-4, rtol=0)
+        assert torch.allclose(found, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +28,7 @@ def test_scores_are_those_of_the_plain_model(transformers_llm):
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3", "gpt2"])
 def test_bounds_on_memory_change_no_score(tiny, family, bounds):
     wide, narrow = tiny(family), tiny(family, **bounds)
-    a, b = (torch.cat(model.log_likelihood(PREFIX, CONTINUATIONS)) for model in (wide, narrow))
+    a, b = (torch.cat(score(model, PREFIX, CONTINUATIONS)) for model in (wide, narrow))
     assert torch.allclose(a, b, atol=1e-4, rtol=0)
     a, b = (model.next_token_logprobs(CONTINUATIONS) for model in (wide, narrow))
     assert torch.allclose(a, b, atol=1e-4, rtol=0)
@@ -40,9 +45,9 @@ def test_no_pass_exceeds_the_bounds(tiny, monkeypatch):
         cached.append(kwargs["attention_mask"].numel())
         return output
 
-    prefix = llm.prepare(PREFIX)
     monkeypatch.setattr(llm.model, "forward", forward)
-    llm.log_likelihood(prefix, CONTINUATIONS * 3)
+    prefixes = llm.prepare([PREFIX, PREFIX[:5], PREFIX[:2]] * 3)
+    llm.log_likelihood([(prefix, ids) for prefix in prefixes for ids in CONTINUATIONS])
     assert max(logits) <= 5000
     assert max(cached) <= 64
 
@@ -55,7 +60,7 @@ def test_the_model_is_frozen(transformers_llm):
 def test_without_bos_the_end_of_text_token_starts(transformers_llm):
     if transformers_llm.name == "qwen2":
         assert transformers_llm.bos_id is None
-        assert transformers_llm.prepare([]).ids == (2,)
+        assert transformers_llm.prepare([[]])[0].ids == (2,)
     else:
         assert transformers_llm.bos_id == 1
 
@@ -88,7 +93,7 @@ def test_a_saved_folder_loads_and_scores_the_same(transformers_llm, tmp_path):
     loaded = TransformersLLM.from_folder(save(transformers_llm, tmp_path), dtype="float32", device="cpu")
     assert loaded.name == tmp_path.name
     assert loaded.words() == transformers_llm.words()
-    a, b = (torch.cat(model.log_likelihood(PREFIX, CONTINUATIONS)) for model in (loaded, transformers_llm))
+    a, b = (torch.cat(score(model, PREFIX, CONTINUATIONS)) for model in (loaded, transformers_llm))
     assert torch.allclose(a, b, atol=1e-5)
 
 
@@ -96,7 +101,7 @@ def test_bfloat16_is_near_float32(tiny, tmp_path):
     llm = tiny("llama")
     loaded = TransformersLLM.from_folder(save(llm, tmp_path), dtype="bfloat16", device="cpu")
     assert loaded.model.dtype == torch.bfloat16
-    a, b = (torch.cat(model.log_likelihood(PREFIX, CONTINUATIONS)) for model in (llm, loaded))
+    a, b = (torch.cat(score(model, PREFIX, CONTINUATIONS)) for model in (llm, loaded))
     assert b.dtype == torch.float32
     assert (a - b).abs().mean() < 0.2
 
