@@ -28,6 +28,9 @@ class SpectralConfig:
     decoder_depth: int = 7
     fine_width: int = 160
     fine_depth: int = 2
+    pitch_low: int = 60  # Hz
+    pitch_high: int = 720
+    pitch_bins: int = 128
 
 
 @dataclass(frozen=True)

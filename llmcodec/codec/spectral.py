@@ -6,10 +6,13 @@ every convolution over time reads masked input, so that a clip gets the same num
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
+from llmcodec.codec.excitation import Excitation, Origin
 
 
 class ConvNeXtBlock(nn.Module):
@@ -92,8 +95,18 @@ class Encoder(nn.Module):
         return blocks * (self.net.kernel // 2) + self.context_stride + 1
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """wave float32 [B, F * frame_samples]; pitch_logits [B, n, pitch_bins] and phases (periods, float64 [B, n]) at the n
+    spectra of the F frames."""
+
+    wave: Tensor
+    pitch_logits: Tensor
+    phases: Tensor
+
+
 class Decoder(nn.Module):
-    """Sum of the quantised layers at the frame rate -> waveform."""
+    """Sum of the quantised layers at the frame rate -> waveform: the gains of two sources, and the pitch of one."""
 
     window: Tensor
 
@@ -106,18 +119,28 @@ class Decoder(nn.Module):
         self.trunk = ConvNeXtStack(net.decoder_width, net.decoder_depth, net.kernel, net.expansion)
         self.split = nn.Linear(net.decoder_width, net.spectra_per_frame * net.fine_width)
         self.fine = ConvNeXtStack(net.fine_width, net.fine_depth, net.kernel, net.expansion)
-        self.to_spectrum = nn.Linear(net.fine_width, net.fft_size + 2)
-        nn.init.constant_(self.to_spectrum.bias[: net.fft_size // 2 + 1], -3.0)  # begin quiet: log magnitudes
+        self.to_pitch = nn.Linear(net.fine_width, net.pitch_bins)
+        self.to_gains = nn.Linear(net.fine_width, net.fft_size + 2)
+        nn.init.constant_(self.to_gains.bias, -3.0)  # begin quiet: log gains
+        self.excitation = Excitation(net, config.sample_rate)
 
-    def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
-        """latent [B, F, latent_dim], mask [B, F, 1] -> waveform float32 [B, F * frame_samples]."""
+    def forward(
+        self, latent: Tensor, mask: Tensor, pitch: Tensor | None = None, origin: Origin = Origin()
+    ) -> Decoded:  # fmt: skip
+        """latent [B, F, latent_dim], mask [B, F, 1]; pitch [B, n] in Hz in place of the decoded one, in training."""
         hidden = self.trunk(self.embed(latent), mask)
         batch, frames, _ = hidden.shape
         hidden = self.split(hidden).reshape(batch, frames * self.net.spectra_per_frame, self.net.fine_width)
-        hidden = self.fine(hidden, mask.repeat_interleave(self.net.spectra_per_frame, dim=1))
-        log_magnitude, phase = self.to_spectrum(hidden).float().chunk(2, dim=-1)
-        pieces = torch.fft.irfft(torch.polar(log_magnitude.clamp(max=6).exp(), phase), n=self.net.fft_size)
-        return self._overlap_add(pieces, mask.repeat_interleave(self.net.spectra_per_frame, dim=1))
+        mask = mask.repeat_interleave(self.net.spectra_per_frame, dim=1)
+        hidden = self.fine(hidden, mask)
+        logits = self.to_pitch(hidden).float()
+        if pitch is None:
+            pitch = self.excitation.pitches[logits.argmax(-1)]
+        pulses, noise, phases = self.excitation(pitch, mask, self.window, origin)
+        gains = self.to_gains(hidden).float().clamp(max=6).exp()
+        pulse_gain, noise_gain = gains.chunk(2, dim=-1)
+        pieces = torch.fft.irfft(pulses * pulse_gain + noise * noise_gain, n=self.net.fft_size)
+        return Decoded(self._overlap_add(pieces, mask), logits, phases)
 
     def _overlap_add(self, pieces: Tensor, mask: Tensor) -> Tensor:
         """Pieces [B, n, fft_size], mask [B, n, 1] -> [B, n * hop], each sample over the window energy it received."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llmcodec.codec.codes import AudioCodes
 from llmcodec.codec.config import CodecConfig
+from llmcodec.codec.excitation import Origin
 from llmcodec.errors import AudioError
 
 BLOCK_SECONDS = 20.0
@@ -50,19 +51,27 @@ def stream_encode(
 
 
 def stream_decode(
-    decode: Callable[[AudioCodes], list[Tensor]], codes: AudioCodes, config: CodecConfig, reach: int
+    decode: Callable[[AudioCodes, Origin], tuple[list[Tensor], Tensor]],
+    codes: AudioCodes,
+    config: CodecConfig,
+    reach: int,
 ) -> Iterator[Tensor]:
-    """`decode` turns codes into waveforms; the codes of one clip -> successive pieces [t] of its waveform."""
+    """`decode` turns codes into waveforms and source phases; the codes of one clip -> successive pieces [t] of its
+    waveform."""
     if len(codes) != 1:
         raise AudioError(f"stream_decode takes the codes of one clip, not of {len(codes)}")
     unit = config.frame_samples * config.frames_multiple
     margin = -(-reach // config.frames_multiple) * unit
     block = max(1, round(BLOCK_SECONDS * config.sample_rate / unit)) * unit
     samples = int(codes.samples)
+    phase: Tensor | float = 0.0
     for start in range(0, samples, block):
         low, high = max(0, start - margin), min(samples, start + block + margin)
-        wave = decode(_cut(codes, low, high, config))[0]
-        yield wave[start - low : min(start + block, samples) - low]
+        origin = Origin(low // config.backbone.hop, (start - low) // config.backbone.hop, phase)
+        waves, phases = decode(_cut(codes, low, high, config), origin)
+        yield waves[0][start - low : min(start + block, samples) - low]
+        if start + block < samples:
+            phase = phases[:, (start + block - low) // config.backbone.hop]
 
 
 def join_codes(pieces: Sequence[AudioCodes]) -> AudioCodes:

@@ -83,6 +83,18 @@ def consistency_loss(predicted: Tensor, features: Tensor, mask: Tensor) -> Tenso
     return masked_mean((predicted - features).square().mean(-1, keepdim=True), mask)
 
 
+def pitch_loss(logits: Tensor, pitch: Tensor, periodicity: Tensor, pitches: Tensor) -> Tensor:
+    """Cross-entropy in nats of pitch logits [B, n, bins] with the bins nearest to `pitch` [B, n] in log frequency (two,
+    shared linearly), over what is periodic: weight 0 below a periodicity [B, n] of 0.3, 1 above 0.7."""
+    place = (pitch / pitches[0]).log() / (pitches[1] / pitches[0]).log()
+    low = place.floor().long().clamp(0, len(pitches) - 2)
+    share = (place - low).clamp(0, 1)
+    log_p = logits.log_softmax(-1)
+    found = log_p.gather(-1, torch.stack([low, low + 1], dim=-1))
+    loss = -(found[..., 0] * (1 - share) + found[..., 1] * share)
+    return masked_mean(loss, ((periodicity - 0.3) / 0.4).clamp(0, 1))
+
+
 def semantic_loss(predicted: Tensor, texts: Tensor, has_text: Tensor) -> Tensor:
     """One minus the cosine between predicted [B, e] and text embeddings [B, e], over clips that have a text."""
     cosine = nn.functional.cosine_similarity(predicted, texts, dim=-1)

@@ -10,6 +10,7 @@ from llmcodec.codec.quantizer import LayerOutput, QuantizerLayer
 from llmcodec.training import losses
 from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
 from llmcodec.training.data import Batch
+from llmcodec.training.pitch import track_pitch
 from llmcodec.training.recipe import Losses
 
 ENTROPY_POSITIONS = 256
@@ -60,9 +61,13 @@ class TrainingModel(nn.Module):
             _, output = self.codec.quantizer.layers[0](latent, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)]
         tables = self.tables()
-        made, _, outputs = self.codec(batch.wave, batch.mask, tables)
+        backbone = self.codec.config.backbone
+        pitch, periodicity = track_pitch(batch.wave, backbone, self.codec.sample_rate)
+        made, outputs = self.codec(batch.wave, batch.mask, tables, pitch)
         found = self._taught(batch, outputs[0], tables[0])
-        found["stft"], found["mel"] = self.reconstruction(made, batch.wave)
+        found["stft"], found["mel"] = self.reconstruction(made.wave, batch.wave)
+        pitches = self.codec.decoder.excitation.pitches
+        found["pitch"] = losses.pitch_loss(made.pitch_logits, pitch, periodicity, pitches)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]

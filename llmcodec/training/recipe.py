@@ -68,6 +68,7 @@ class Losses(_Strict):
 
     stft: Weight = 1.0
     mel: Weight = 1.5
+    pitch: Weight = Field(default=0.2, description="the decoder's pitch to that of the waveform")
     commitment: Weight = 0.25
     codebook: Weight = 0.25
     entropy: Weight = 0.1
