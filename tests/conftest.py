@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from llmcodec.codec import CodecConfig, LayerConfig, LLMCodec, SpectralConfig
+from llmcodec.codec import CodecConfig, ConvConfig, LayerConfig, LLMCodec, SpectralConfig
 from llmcodec.vocabulary import Vocabulary
 
 # No test is timed: a slow or busy machine must not fail one.
@@ -21,10 +21,20 @@ TINY = CodecConfig(
 )  # fmt: skip
 
 
-def build_codec(seed=0):
+TINY_CONV = CodecConfig(
+    latent_dim=64,
+    backbone=ConvConfig(encoder_width=4, decoder_width=128),
+    layers=(LayerConfig("semantic", 4, 0, query_norm=False), LayerConfig("coarse", 2, 8), LayerConfig("fine", 1, 4)),
+)
+
+
+def build_codec(seed=0, config=TINY):
     torch.manual_seed(seed)
     words = Vocabulary.portable().words
-    codec = LLMCodec(TINY, [Vocabulary(words[:40]), Vocabulary(words[:60]), Vocabulary(words[20:80])])
+    codec = LLMCodec(config, [Vocabulary(words[:40]), Vocabulary(words[:60]), Vocabulary(words[20:80])])
+    for module in codec.modules():  # random biases would outweigh the sound
+        if isinstance(module, torch.nn.Conv1d | torch.nn.ConvTranspose1d) and module.bias is not None:
+            module.bias.data.zero_()
     return codec.eval().requires_grad_(False)
 
 
@@ -45,6 +55,12 @@ def one_thread():
 def tiny_codec():
     """Random weights, three layers, 16 kHz, words of the portable list."""
     return build_codec()
+
+
+@pytest.fixture(scope="session", params=[TINY, TINY_CONV], ids=["spectral", "conv"])
+def each_codec(request):
+    """A tiny random codec of each backbone."""
+    return build_codec(config=request.param)
 
 
 @pytest.fixture(scope="session")

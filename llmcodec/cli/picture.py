@@ -83,7 +83,8 @@ def _spectrogram(wave: Tensor, codec: LLMCodec) -> Tensor:
     """Waveform [T] -> decibels [frequencies, times], at most 80 below the loudest."""
     import torch
 
-    size, hop = codec.config.backbone.fft_size, codec.config.backbone.hop
+    hop = codec.sample_rate // 100
+    size = 4 * hop
     padded = torch.nn.functional.pad(wave, (0, -len(wave) % hop))
     power = torch.stft(
         padded, size, hop, window=torch.hann_window(size), pad_mode="constant", return_complex=True

@@ -1,8 +1,8 @@
 """The codec: waveform to codes and back."""
 
 from llmcodec.codec.codes import AudioCodes
-from llmcodec.codec.config import CodecConfig, LayerConfig, SpectralConfig
+from llmcodec.codec.config import CodecConfig, ConvConfig, LayerConfig, SpectralConfig
 from llmcodec.codec.model import LLMCodec
 from llmcodec.codec.streaming import join_codes
 
-__all__ = ["AudioCodes", "CodecConfig", "LLMCodec", "LayerConfig", "SpectralConfig", "join_codes"]
+__all__ = ["AudioCodes", "CodecConfig", "ConvConfig", "LLMCodec", "LayerConfig", "SpectralConfig", "join_codes"]

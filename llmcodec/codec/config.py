@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import lcm
+from math import lcm, prod
 from typing import Any
 
 from llmcodec.errors import ModelError
@@ -14,6 +15,7 @@ from llmcodec.errors import ModelError
 class SpectralConfig:
     """The `spectral` backbone: ConvNeXt blocks at the frame rate between a log-mel input and an inverse STFT output."""
 
+    kind: str = "spectral"
     fft_size: int = 640
     hop: int = 160
     mels: int = 100
@@ -34,17 +36,39 @@ class SpectralConfig:
 
 
 @dataclass(frozen=True)
+class ConvConfig:
+    """The `conv` backbone: the architecture that LLM-Codec / UniAudio 1.5 published, with its values."""
+
+    kind: str = "conv"
+    encoder_width: int = 32
+    strides: tuple[int, ...] = (3, 4, 5, 8)
+    decoder_width: int = 1536
+    window: int = 8  # frames that see each other in attention; 0: no attention
+    depthwise: bool = True
+    noise: bool = True
+    spectra_per_frame: int = 1
+
+    @property
+    def hop(self) -> int:
+        """Samples a frame."""
+        return prod(self.strides)
+
+
+@dataclass(frozen=True)
 class LayerConfig:
-    """One residual layer: a code every `stride` frames, chosen among words by cosine in `lookup_dim` dimensions.
+    """One residual layer: a code every `stride` frames, chosen among words by cosine in `lookup_dim` dimensions (0: in
+    the latent space itself).
 
     With `from_context` the encoder's context branch chooses the word (the layer says what is heard); otherwise the
-    residual does (the layer says what is still missing).
+    residual does (the layer says what is still missing). With `query_norm` queries are standardised over what was seen
+    in training.
     """
 
     name: str
     stride: int
     lookup_dim: int
     from_context: bool = False
+    query_norm: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +77,7 @@ class CodecConfig:
 
     sample_rate: int = 16_000
     latent_dim: int = 256
-    backbone: SpectralConfig = field(default_factory=SpectralConfig)
+    backbone: SpectralConfig | ConvConfig = field(default_factory=SpectralConfig)
     layers: tuple[LayerConfig, ...] = (
         LayerConfig("semantic", 4, 64, from_context=True),
         LayerConfig("coarse", 2, 16),
@@ -66,6 +90,11 @@ class CodecConfig:
             raise ModelError("at most one layer of a codec can be chosen from context")
         if len({layer.name for layer in self.layers}) != len(self.layers):
             raise ModelError("the layers of a codec need different names")
+        if isinstance(self.backbone, ConvConfig):
+            if context:
+                raise ModelError("the conv backbone has no context branch; no layer can be chosen from it")
+            if self.latent_dim != self.backbone.encoder_width << len(self.backbone.strides):
+                raise ModelError("latent_dim of a conv codec is encoder_width, doubled once for each stride")
 
     @property
     def frame_samples(self) -> int:
@@ -73,9 +102,14 @@ class CodecConfig:
         return self.backbone.hop * self.backbone.spectra_per_frame
 
     @property
+    def window(self) -> int:
+        """Frames that see each other in attention; decoders take a multiple of it (1: there is no attention)."""
+        return self.backbone.window if isinstance(self.backbone, ConvConfig) and self.backbone.window else 1
+
+    @property
     def frames_multiple(self) -> int:
-        """Clips are zero-padded to a multiple of this many frames, so that every stride divides them."""
-        return lcm(*(layer.stride for layer in self.layers))
+        """Clips are zero-padded to a multiple of this many frames, so that every stride and window divides them."""
+        return lcm(self.window, *(layer.stride for layer in self.layers))
 
     @property
     def context_stride(self) -> int:
@@ -91,14 +125,25 @@ class CodecConfig:
         try:
             values = json.loads(text)
             layers = tuple(_build(LayerConfig, layer) for layer in values.pop("layers"))
-            backbone = _build(SpectralConfig, values.pop("backbone"))
+            backbone = backbone_config(values.pop("backbone"))
             return _build(cls, {**values, "layers": layers, "backbone": backbone})
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"config.json is not that of a codec: {error}") from error
 
 
+def backbone_config(values: Mapping[str, Any]) -> SpectralConfig | ConvConfig:
+    """The configuration that `kind` names, with those fields. ModelError names an unknown kind or field."""
+    kinds: dict[str, Any] = {"spectral": SpectralConfig, "conv": ConvConfig}
+    kind = values.get("kind", "spectral")
+    if kind not in kinds:
+        raise ModelError(f"backbone.kind: {kind!r} is not one of {', '.join(kinds)}")
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return _build(kinds[kind], {**values, **lists})
+
+
 def _build(kind: type, values: dict[str, Any]) -> Any:
-    unknown = set(values) - {entry.name for entry in fields(kind)}
+    known = [entry.name for entry in fields(kind)]
+    unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ModelError(f"config.json: {kind.__name__} has no field {', '.join(sorted(unknown))}")
+        raise ModelError(f"{kind.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}")
     return kind(**values)

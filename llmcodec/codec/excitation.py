@@ -21,13 +21,26 @@ NOISE_SPECTRA = 256  # the noise repeats after so many hops
 class Origin:
     """Where a piece of a clip begins, for decoding a clip piece by piece: so that its source goes on as in the whole.
 
-    spectrum: how many spectra of the clip lie before the piece. anchor, phase: at spectrum `anchor` of the piece the
-    pulse train is at `phase` (periods, float64 [B] or a number).
+    hops: how many hops of the clip lie before the piece. anchor, phase: at hop `anchor` of the piece the pulse train is
+    at `phase` (periods, float64 [B] or a number).
     """
 
-    spectrum: int = 0
+    hops: int = 0
     anchor: int = 0
     phase: Tensor | float = 0.0
+
+
+START = Origin()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """wave float32 [B, F * frame_samples]; of a decoder with a pulse train also, at the n spectra of the F frames,
+    pitch_logits [B, n, pitch_bins] and the phases where hops begin (periods, float64 [B, n])."""
+
+    wave: Tensor
+    pitch_logits: Tensor | None = None
+    phases: Tensor | None = None
 
 
 class Excitation(nn.Module):
@@ -45,8 +58,9 @@ class Excitation(nn.Module):
         self.register_buffer("pitches", net.pitch_low * (net.pitch_high / net.pitch_low) ** steps, persistent=False)
 
     def forward(self, pitch: Tensor, mask: Tensor, window: Tensor, origin: Origin) -> tuple[Tensor, Tensor, Tensor]:
-        """pitch [B, n] in Hz per spectrum, mask [B, n, 1], window [fft_size] -> pulses complex [B, n, fft_size / 2 + 1],
-        noise complex [n, fft_size / 2 + 1], and the phase of the pulses at the start of each hop, periods float64 [B, n].
+        """pitch [B, n] in Hz per spectrum, mask [B, n, 1], window [fft_size] -> complex spectra of the pulses
+        [B, n, fft_size / 2 + 1] and of the noise [n, fft_size / 2 + 1], and the phase of the pulses where each hop
+        begins, in periods, float64 [B, n].
         """
         last = mask[..., 0].sum(1, keepdim=True).long() - 1
         pitch = pitch.gather(1, torch.arange(pitch.shape[1], device=pitch.device).minimum(last))  # hold it in padding
@@ -58,7 +72,7 @@ class Excitation(nn.Module):
         pulses = self._spectra((self._pulse_train(pitch, edges, phases) * mask).flatten(1), window) * scale
         wrapped = torch.cat([self.noise[-self._margin :], self.noise, self.noise[: self._margin]])
         noise = torch.fft.rfft(wrapped.unfold(0, self.net.fft_size, self.net.hop) * window) * scale
-        places = (torch.arange(pitch.shape[1], device=pitch.device) + origin.spectrum) % NOISE_SPECTRA
+        places = (torch.arange(pitch.shape[1], device=pitch.device) + origin.hops) % NOISE_SPECTRA
         return pulses, noise[places], phases
 
     @property

@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from llmcodec.codec import streaming
+from llmcodec.codec.backbones import build_backbone
 from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
-from llmcodec.codec.excitation import Origin
+from llmcodec.codec.excitation import START, Decoded, Origin
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
-from llmcodec.codec.spectral import Decoded, Decoder, Encoder
 from llmcodec.errors import AudioError, ModelError, first_line
 from llmcodec.vocabulary import Vocabulary
 
@@ -40,9 +40,8 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
             raise ModelError(f"{len(config.layers)} layers need as many vocabularies, not {len(vocabularies)}")
         self.config = config
         self.vocabularies = tuple(vocabularies)
-        self.encoder = Encoder(config)
+        self.encoder, self.decoder = build_backbone(config)
         self.quantizer = ResidualQuantizer(config, tuple(len(vocabulary) for vocabulary in vocabularies))
-        self.decoder = Decoder(config)
 
     @property
     def sample_rate(self) -> int:
@@ -67,7 +66,7 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.window.device
+        return next(self.parameters()).device
 
     def forward(
         self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None, pitch: Tensor | None = None
@@ -150,11 +149,12 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         return AudioCodes(tuple(layers), samples)
 
     @torch.inference_mode()
-    def _decode_batch(self, codes: AudioCodes, origin: Origin = Origin()) -> tuple[list[Tensor], Tensor]:
+    def _decode_batch(self, codes: AudioCodes, origin: Origin = START) -> tuple[list[Tensor], Tensor | None]:
         """-> waveforms, and the phase of the decoder's source at the start of each of its spectra [B, n]."""
         frames = -(-codes.samples // self.config.frame_samples)
-        mask = self._mask(frames)
+        mask = self._mask(-(-frames // self.config.window) * self.config.window)
         latent = self.quantizer.decode([layer.clamp(min=0).to(self.device) for layer in codes.layers], mask.shape[1])
+        latent = latent * nn.functional.pad(self._mask(frames), (0, 0, 0, mask.shape[1] - int(frames.max())))
         decoded = self.decoder(latent, mask, origin=origin)
         waves = zip(decoded.wave.cpu(), codes.samples.tolist(), strict=True)
         return [row[:count] for row, count in waves], decoded.phases
@@ -165,22 +165,25 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
 
     # Checkpoints: config.json, one words/<layer>.txt per layer, model.safetensors (half precision on disk).
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def _save_pretrained(self, save_directory: Path, dtype: torch.dtype = torch.float16) -> None:
         (save_directory / "words").mkdir(exist_ok=True)
         (save_directory / "config.json").write_text(self.config.to_json(), encoding="utf-8")
         for name, vocabulary in zip(self.layer_names, self.vocabularies, strict=True):
             (save_directory / "words" / f"{name}.txt").write_text("\n".join(vocabulary.words) + "\n", encoding="utf-8")
-        state = {name: value.to(torch.float16).contiguous() for name, value in self.state_dict().items()}
+        state = {name: value.to(dtype).contiguous() for name, value in self.state_dict().items()}
         (save_directory / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
 
-    def save_checkpoint(self, folder: str | Path) -> None:
-        """`save_pretrained`, whole or not at all: written beside the folder and renamed. ModelError if that fails."""
+    def save_checkpoint(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
+        """`save_pretrained`, whole or not at all: written beside the folder and renamed. ModelError if that fails.
+
+        dtype: of the weights on disk; they are loaded as float32.
+        """
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = folder.with_name(f".{uuid.uuid4().hex}")
         try:
             work.mkdir()
-            self._save_pretrained(work)
+            self._save_pretrained(work, dtype)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(work, folder)
         except OSError as error:

@@ -1,7 +1,7 @@
 """Residual quantisation whose codebooks are tables of words.
 
-A layer's table [V, d] holds one unit row per word: a projection of the language model's frozen embeddings, computed
-once by whoever trained the codec. Encoding takes the row with the largest cosine to the query; decoding looks rows up.
+A layer's table [V, d] holds one row per word: a projection of the language model's frozen embeddings, computed once by
+whoever trained the codec. Encoding takes the row with the largest cosine to the query; decoding looks rows up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from llmcodec.codec.config import CodecConfig, LayerConfig
+from llmcodec.codec.config import CodecConfig, LayerConfig, SpectralConfig
 
 
 class QueryNorm(nn.Module):
@@ -41,8 +41,8 @@ class QueryNorm(nn.Module):
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """What one layer did: codes long [B, T], unit queries and chosen unit rows float [B, T, d], their vectors in the
-    latent space float [B, T, latent], mask [B, T, 1]."""
+    """What one layer did: codes long [B, T], unit queries and chosen rows, made unit, float [B, T, d], their vectors in
+    the latent space float [B, T, latent], mask [B, T, 1]."""
 
     codes: Tensor
     query: Tensor
@@ -64,10 +64,11 @@ class QuantizerLayer(nn.Module):
     def __init__(self, config: LayerConfig, words: int, latent_dim: int, context_dim: int) -> None:
         super().__init__()
         self.config = config
-        self.to_query = nn.Linear(context_dim if config.from_context else latent_dim, config.lookup_dim)
-        self.norm = None if config.from_context else QueryNorm(config.lookup_dim)
-        self.to_latent = nn.Linear(config.lookup_dim, latent_dim)
-        self.register_buffer("table", nn.functional.normalize(torch.randn(words, config.lookup_dim), dim=-1))
+        width, dim = context_dim if config.from_context else latent_dim, config.lookup_dim or latent_dim
+        self.to_query = nn.Linear(width, dim) if config.lookup_dim else nn.Identity()
+        self.norm = QueryNorm(dim) if config.query_norm and not config.from_context else None
+        self.to_latent = nn.Linear(dim, latent_dim) if config.lookup_dim else nn.Identity()
+        self.register_buffer("table", nn.functional.normalize(torch.randn(words, dim), dim=-1))
 
     def forward(
         self, residual: Tensor, context: Tensor | None, mask: Tensor, table: Tensor | None = None
@@ -91,7 +92,8 @@ class QuantizerLayer(nn.Module):
         codes = self.nearest(query.detach(), table.detach())
         row = nn.functional.embedding(codes, table)
         vector = self.to_latent(row.detach() if self.config.from_context else query + (row - query).detach())
-        return vector.repeat_interleave(stride, dim=1), LayerOutput(codes, query, row, vector, mask)
+        unit = nn.functional.normalize(row, dim=-1)
+        return vector.repeat_interleave(stride, dim=1), LayerOutput(codes, query, unit, vector, mask)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes [B, T] -> [B, T * stride, latent]."""
@@ -100,9 +102,10 @@ class QuantizerLayer(nn.Module):
 
     @staticmethod
     def nearest(query: Tensor, table: Tensor, chunk: int = 4096) -> Tensor:
-        """Unit queries [B, T, d], unit rows [V, d] -> position of the largest cosine [B, T]; bounded memory."""
+        """Unit queries [B, T, d], rows [V, d] -> position of the largest cosine [B, T]; bounded memory."""
         flat = query.reshape(-1, query.shape[-1])
-        found = [(piece @ table.T).argmax(-1) for piece in flat.split(chunk)]
+        scale = 1 / table.norm(dim=-1).clamp(min=1e-12)
+        found = [((piece @ table.T) * scale).argmax(-1) for piece in flat.split(chunk)]
         return torch.cat(found).reshape(query.shape[:-1])
 
 
@@ -111,7 +114,7 @@ class ResidualQuantizer(nn.Module):
 
     def __init__(self, config: CodecConfig, words: tuple[int, ...]) -> None:
         super().__init__()
-        context_dim = config.backbone.context_width
+        context_dim = config.backbone.context_width if isinstance(config.backbone, SpectralConfig) else 0
         self.layers = nn.ModuleList(
             QuantizerLayer(layer, count, config.latent_dim, context_dim)
             for layer, count in zip(config.layers, words, strict=True)
@@ -129,9 +132,10 @@ class ResidualQuantizer(nn.Module):
         return total, outputs
 
     def decode(self, codes: list[Tensor], frames: int) -> Tensor:
-        """Per layer codes [B, ceil(frames / stride)] -> latent [B, frames, latent]."""
+        """Per layer codes [B, T_l] -> latent [B, frames, latent]; a layer adds nothing behind its end."""
         latents = []
         for layer, row in zip(self.layers, codes, strict=True):
             assert isinstance(layer, QuantizerLayer)
-            latents.append(layer.decode(row)[:, :frames])
+            vectors = layer.decode(row)[:, :frames]
+            latents.append(nn.functional.pad(vectors, (0, 0, 0, frames - vectors.shape[1])))
         return torch.stack(latents).sum(0)

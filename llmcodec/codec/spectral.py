@@ -6,13 +6,11 @@ every convolution over time reads masked input, so that a clip gets the same num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
-from llmcodec.codec.excitation import Excitation, Origin
+from llmcodec.codec.excitation import START, Decoded, Excitation, Origin
 
 
 class ConvNeXtBlock(nn.Module):
@@ -46,15 +44,14 @@ class ConvNeXtStack(nn.Module):
         return self.norm(x)
 
 
-class Encoder(nn.Module):
+class SpectralEncoder(nn.Module):
     """Waveform -> latent at the frame rate, and context at the stride of the layer that is chosen from it."""
 
     window: Tensor
     mel_weights: Tensor
 
-    def __init__(self, config: CodecConfig) -> None:
+    def __init__(self, config: CodecConfig, net: SpectralConfig) -> None:
         super().__init__()
-        net: SpectralConfig = config.backbone
         self.net = net
         self.context_stride = config.context_stride
         self.register_buffer("window", torch.hann_window(net.fft_size), persistent=False)
@@ -95,24 +92,13 @@ class Encoder(nn.Module):
         return blocks * (self.net.kernel // 2) + self.context_stride + 1
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """wave float32 [B, F * frame_samples]; pitch_logits [B, n, pitch_bins] and phases (periods, float64 [B, n]) at the n
-    spectra of the F frames."""
-
-    wave: Tensor
-    pitch_logits: Tensor
-    phases: Tensor
-
-
-class Decoder(nn.Module):
+class SpectralDecoder(nn.Module):
     """Sum of the quantised layers at the frame rate -> waveform: the gains of two sources, and the pitch of one."""
 
     window: Tensor
 
-    def __init__(self, config: CodecConfig) -> None:
+    def __init__(self, config: CodecConfig, net: SpectralConfig) -> None:
         super().__init__()
-        net = config.backbone
         self.net = net
         self.register_buffer("window", torch.hann_window(net.fft_size), persistent=False)
         self.embed = nn.Linear(config.latent_dim, net.decoder_width)
@@ -125,7 +111,7 @@ class Decoder(nn.Module):
         self.excitation = Excitation(net, config.sample_rate)
 
     def forward(
-        self, latent: Tensor, mask: Tensor, pitch: Tensor | None = None, origin: Origin = Origin()
+        self, latent: Tensor, mask: Tensor, pitch: Tensor | None = None, origin: Origin = START
     ) -> Decoded:  # fmt: skip
         """latent [B, F, latent_dim], mask [B, F, 1]; pitch [B, n] in Hz in place of the decoded one, in training."""
         hidden = self.trunk(self.embed(latent), mask)

@@ -51,7 +51,7 @@ def stream_encode(
 
 
 def stream_decode(
-    decode: Callable[[AudioCodes, Origin], tuple[list[Tensor], Tensor]],
+    decode: Callable[[AudioCodes, Origin], tuple[list[Tensor], Tensor | None]],
     codes: AudioCodes,
     config: CodecConfig,
     reach: int,
@@ -70,7 +70,7 @@ def stream_decode(
         origin = Origin(low // config.backbone.hop, (start - low) // config.backbone.hop, phase)
         waves, phases = decode(_cut(codes, low, high, config), origin)
         yield waves[0][start - low : min(start + block, samples) - low]
-        if start + block < samples:
+        if phases is not None and start + block < samples:
             phase = phases[:, (start + block - low) // config.backbone.hop]
 
 

@@ -6,9 +6,12 @@ module of their own; `trainer.train_step` adds whatever `Losses` weighs above ze
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from llmcodec.codec.config import SpectralConfig
 from llmcodec.codec.quantizer import LayerOutput
 from llmcodec.codec.spectral import mel_filterbank
 
@@ -83,11 +86,11 @@ def consistency_loss(predicted: Tensor, features: Tensor, mask: Tensor) -> Tenso
     return masked_mean((predicted - features).square().mean(-1, keepdim=True), mask)
 
 
-def pitch_loss(logits: Tensor, pitch: Tensor, periodicity: Tensor, pitches: Tensor) -> Tensor:
+def pitch_loss(logits: Tensor, pitch: Tensor, periodicity: Tensor, net: SpectralConfig) -> Tensor:
     """Cross-entropy in nats of pitch logits [B, n, bins] with the bins nearest to `pitch` [B, n] in log frequency (two,
     shared linearly), over what is periodic: weight 0 below a periodicity [B, n] of 0.3, 1 above 0.7."""
-    place = (pitch / pitches[0]).log() / (pitches[1] / pitches[0]).log()
-    low = place.floor().long().clamp(0, len(pitches) - 2)
+    place = (pitch / net.pitch_low).log() / math.log(net.pitch_high / net.pitch_low) * (net.pitch_bins - 1)
+    low = place.floor().long().clamp(0, net.pitch_bins - 2)
     share = (place - low).clamp(0, 1)
     log_p = logits.log_softmax(-1)
     found = log_p.gather(-1, torch.stack([low, low + 1], dim=-1))

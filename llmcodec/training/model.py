@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from llmcodec.codec import LLMCodec
+from llmcodec.codec import LLMCodec, SpectralConfig
 from llmcodec.codec.quantizer import LayerOutput, QuantizerLayer
 from llmcodec.training import losses
 from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
@@ -61,13 +61,16 @@ class TrainingModel(nn.Module):
             _, output = self.codec.quantizer.layers[0](latent, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)]
         tables = self.tables()
-        backbone = self.codec.config.backbone
-        pitch, periodicity = track_pitch(batch.wave, backbone, self.codec.sample_rate)
+        net = self.codec.config.backbone
+        pitch = periodicity = None
+        if isinstance(net, SpectralConfig):
+            pitch, periodicity = track_pitch(batch.wave, net, self.codec.sample_rate)
         made, outputs = self.codec(batch.wave, batch.mask, tables, pitch)
         found = self._taught(batch, outputs[0], tables[0])
         found["stft"], found["mel"] = self.reconstruction(made.wave, batch.wave)
-        pitches = self.codec.decoder.excitation.pitches
-        found["pitch"] = losses.pitch_loss(made.pitch_logits, pitch, periodicity, pitches)
+        if isinstance(net, SpectralConfig) and pitch is not None and periodicity is not None:
+            assert made.pitch_logits is not None
+            found["pitch"] = losses.pitch_loss(made.pitch_logits, pitch, periodicity, net)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]

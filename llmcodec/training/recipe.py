@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llmcodec.codec.config import CodecConfig, LayerConfig, SpectralConfig
+from llmcodec.codec.config import CodecConfig, LayerConfig, backbone_config
 from llmcodec.errors import ModelError
 from llmcodec.training.cache import SAMPLES_PER_ROW
 from llmcodec.userfile import read_yaml
@@ -104,7 +103,9 @@ class Recipe(_Strict):
     data: Data = Data()
     teachers: Teachers = Teachers()
     latent_dim: Positive = 256
-    backbone: dict[str, int] = Field(default={}, description="fields of SpectralConfig that differ from its defaults")
+    backbone: dict[str, int | str | bool | list[int]] = Field(
+        default={}, description="kind (spectral or conv), and fields of its configuration that differ from the defaults"
+    )
     layers: Annotated[list[Layer], Field(min_length=1)]
     semantic: Semantic = Semantic()
     losses: Losses = Losses()
@@ -121,15 +122,15 @@ class Recipe(_Strict):
     def codec_config(self) -> CodecConfig:
         layers = [LayerConfig(**layer.model_dump(exclude={"words"})) for layer in self.layers]
         return CodecConfig(
-            latent_dim=self.latent_dim, backbone=SpectralConfig(**self.backbone), layers=tuple(layers)
+            latent_dim=self.latent_dim, backbone=backbone_config(self.backbone), layers=tuple(layers)
         )  # fmt: skip
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        known = [field.name for field in fields(SpectralConfig)]
-        for name in self.backbone:
-            if name not in known:
-                raise ValueError(f"backbone.{name}: unknown field; fields are {', '.join(known)}")
+        try:
+            backbone_config(self.backbone)
+        except ModelError as error:
+            raise ValueError(f"backbone: {error}") from error
         if all(layer.from_context for layer in self.layers):
             raise ValueError("layers: one layer at least must not be from_context; it would leave the sound untold")
         if any(layer.from_context for layer in self.layers[1:]):

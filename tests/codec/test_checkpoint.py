@@ -18,9 +18,11 @@ def same(a, b):
     return torch.equal(a.samples, b.samples) and all(map(torch.equal, a.layers, b.layers))
 
 
-def test_a_checkpoint_gives_the_same_codes_after_one_round_trip(folder, tiny_codec, sound, tmp_path):
+def test_a_checkpoint_gives_the_same_codes_after_one_round_trip(each_codec, sound, tmp_path):
+    folder = tmp_path / "codec"
+    each_codec.save_checkpoint(folder)
     once = LLMCodec.from_pretrained(folder)
-    assert once.config == tiny_codec.config and once.vocabularies == tiny_codec.vocabularies
+    assert once.config == each_codec.config and once.vocabularies == each_codec.vocabularies
     assert not once.training and all(value.dtype == torch.float32 for value in once.state_dict().values())
     once.save_checkpoint(tmp_path / "again" / "codec")
     twice = LLMCodec.from_pretrained(str(tmp_path / "again" / "codec"))
@@ -67,6 +69,8 @@ def damage(folder, kind):
         config.write_text("[]")
     elif kind == "unknown field":
         config.write_text(json.dumps({**values, "colour": 1}))
+    elif kind == "unknown backbone":
+        config.write_text(json.dumps({**values, "backbone": {"kind": "magic"}}))
     elif kind == "layer without stride":
         del values["layers"][0]["stride"]
         config.write_text(json.dumps(values))
@@ -95,6 +99,7 @@ def damage(folder, kind):
         ("config cut", "config.json is not that of a codec"),
         ("config is a list", "config.json is not that of a codec"),
         ("unknown field", "has no field colour"),
+        ("unknown backbone", "backbone.kind: 'magic' is not one of spectral, conv"),
         ("layer without stride", "stride"),
         ("other width", "not a codec checkpoint"),
         ("weights gone", "No such file"),

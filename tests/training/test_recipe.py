@@ -37,7 +37,10 @@ def test_defaults_fill_what_is_not_written(tmp_path):
         (LAYERS + "losses: {mel: -1}\n", "losses.mel: .*greater than or equal to 0"),
         (LAYERS + "optimiser: {mixed_precision: half}\n", "optimiser.mixed_precision: .*pattern"),
         (LAYERS + "data: {crop_seconds: soon}\n", "data.crop_seconds: .*number"),
-        (LAYERS + "backbone: {depth: 3}\n", "backbone.depth: unknown field; fields are fft_size"),
+        (
+            LAYERS + "backbone: {depth: 3}\n",
+            "backbone: SpectralConfig has no field depth; its fields are kind, fft_size",
+        ),
         (LAYERS.replace("stride: 2", "stride: 2, words: {source: mine}"), "layers.1.words.source: .*'whole_words'"),
         ("layers: []\n", "layers: .*at least 1"),
         ("layers:\n" + CONTEXT, "one layer at least must not be from_context"),
