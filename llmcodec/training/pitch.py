@@ -14,7 +14,7 @@ MEDIAN = 5  # hops
 
 @torch.no_grad()
 def track_pitch(wave: Tensor, net: SpectralConfig, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Waveform [B, T], T a multiple of the hop -> pitch [B, T / hop] in Hz, within `pitch_low` and `pitch_high`, and how
+    """Waveform [B, T], T a multiple of the hop -> pitch [B, T / hop] in Hz, from `pitch_low` to `pitch_high`, and how
     periodic the sound is there, 0 to 1."""
     size = round(WINDOW_SECONDS * sample_rate)
     margin = size - net.hop
