@@ -22,7 +22,8 @@ def track_pitch(wave: Tensor, net: SpectralConfig, sample_rate: int) -> tuple[Te
     window = torch.hann_window(size, device=wave.device)
     longest, shortest = sample_rate // net.pitch_low, max(2, sample_rate // net.pitch_high)
     correlation = _autocorrelation((frames - frames.mean(-1, keepdim=True)) * window, longest + 2)
-    correlation = correlation / (correlation[..., :1] + 1e-4) / _autocorrelation(window, longest + 2)
+    taper = _autocorrelation(window, longest + 2)
+    correlation = correlation / (correlation[..., :1] + 1e-4) / (taper / taper[0])
     lags = torch.arange(shortest, longest + 1, device=wave.device)
     score = correlation[..., shortest : longest + 1] - OCTAVE_COST * (lags / shortest).log2()
     best = score.argmax(-1, keepdim=True) + shortest
