@@ -10,6 +10,7 @@ from llmcodec.codec.config import SpectralConfig
 WINDOW_SECONDS = 0.05
 OCTAVE_COST = 0.03  # per octave, against taking a multiple of the period
 MEDIAN = 5  # hops
+CUTOFF = 1500.0  # Hz; above, voices are less periodic and lags are too coarse
 
 
 @torch.no_grad()
@@ -21,8 +22,8 @@ def track_pitch(wave: Tensor, net: SpectralConfig, sample_rate: int) -> tuple[Te
     frames = nn.functional.pad(wave, (margin // 2, margin - margin // 2)).unfold(-1, size, net.hop)
     window = torch.hann_window(size, device=wave.device)
     longest, shortest = sample_rate // net.pitch_low, max(2, sample_rate // net.pitch_high)
-    correlation = _autocorrelation((frames - frames.mean(-1, keepdim=True)) * window, longest + 2)
-    taper = _autocorrelation(window, longest + 2)
+    correlation = _autocorrelation((frames - frames.mean(-1, keepdim=True)) * window, longest + 2, sample_rate)
+    taper = _autocorrelation(window, longest + 2, sample_rate)
     correlation = correlation / (correlation[..., :1] + 1e-4) / (taper / taper[0])
     lags = torch.arange(shortest, longest + 1, device=wave.device)
     score = correlation[..., shortest : longest + 1] - OCTAVE_COST * (lags / shortest).log2()
@@ -35,8 +36,9 @@ def track_pitch(wave: Tensor, net: SpectralConfig, sample_rate: int) -> tuple[Te
     return (sample_rate / lag).clamp(net.pitch_low, net.pitch_high), at.clamp(0, 1)
 
 
-def _autocorrelation(frames: Tensor, lags: int) -> Tensor:
-    """[..., size] -> [..., lags]."""
+def _autocorrelation(frames: Tensor, lags: int, sample_rate: int) -> Tensor:
+    """[..., size] -> [..., lags], of what lies below about `CUTOFF`."""
     size = 1 << (frames.shape[-1] + lags - 1).bit_length()
     spectrum = torch.fft.rfft(frames, size)
-    return torch.fft.irfft(spectrum.abs().square(), size)[..., :lags]
+    hertz = torch.linspace(0, sample_rate / 2, spectrum.shape[-1], device=frames.device)
+    return torch.fft.irfft(spectrum.abs().square() * (-(hertz / CUTOFF).square()).exp(), size)[..., :lags]
