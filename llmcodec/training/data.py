@@ -29,10 +29,15 @@ class Batch:
 
 
 class CropBatches:
-    """The batch of every step. Clips are drawn by kind (`Data.balance`), then by duration up to one crop."""
+    """The batch of every step. Clips are drawn by kind (`Data.balance`), then by duration up to one crop.
 
-    def __init__(self, cache: FeatureCache, data: Data, config: CodecConfig, seed: int, process: int = 0) -> None:
-        self.cache, self.data, self.seed, self.process = cache, data, seed, process
+    Each of several processes gets its own part of what one process would get with a batch so many times as large.
+    """
+
+    def __init__(
+        self, cache: FeatureCache, data: Data, config: CodecConfig, seed: int, process: int = 0, processes: int = 1
+    ) -> None:
+        self.cache, self.data, self.seed, self.process, self.processes = cache, data, seed, process, processes
         self.frame_samples = config.frame_samples
         unit = config.frame_samples * config.frames_multiple
         self.crop = max(1, round(data.crop_seconds * config.sample_rate / unit)) * unit
@@ -54,10 +59,13 @@ class CropBatches:
         return lengths / lengths.sum()
 
     def batch(self, step: int, size: int) -> Batch:
-        random = np.random.default_rng([self.seed, self.process, step])
-        chosen = random.choice(len(self.weights), size, p=self.weights)
+        random = np.random.default_rng([self.seed, step])
+        chosen = random.choice(len(self.weights), size * self.processes, p=self.weights)
+        seeds = random.integers(1 << 62, size=len(chosen))
+        mine = slice(self.process * size, (self.process + 1) * size)
         waves, masks, rows, texts, has_text = [], [], [], [], []
-        for clip in chosen.tolist():
+        for clip, seed in zip(chosen[mine].tolist(), seeds[mine].tolist(), strict=True):
+            random = np.random.default_rng(seed)
             length = int(self.cache.wave_bounds[clip, 1] - self.cache.wave_bounds[clip, 0])
             start = int(random.integers(max(0, length - self.crop) // SAMPLES_PER_ROW + 1))
             wave = self.cache.wave(clip, start * SAMPLES_PER_ROW, self.crop)

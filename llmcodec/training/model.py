@@ -50,8 +50,8 @@ class TrainingModel(nn.Module):
             assert isinstance(layer, QuantizerLayer)
             layer.table.copy_(table)
 
-    def forward(self, batch: Batch, prelude: bool = False) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """-> losses by name (unweighted scalars), and the codes in use per layer (valid ones, flat).
+    def forward(self, batch: Batch, prelude: bool = False) -> tuple[dict[str, Tensor], list[Tensor], Tensor | None]:
+        """-> losses by name (unweighted scalars), the codes in use per layer (valid ones, flat), the decoded wave.
 
         In the prelude only the semantic layer is computed, and only what its teachers say of it.
         """
@@ -59,7 +59,7 @@ class TrainingModel(nn.Module):
             latent, context = self.codec.encoder(batch.wave, batch.mask)
             table = self.codebooks[0]()
             _, output = self.codec.quantizer.layers[0](latent, context, batch.mask, table)
-            return self._taught(batch, output, table), [self._used(output)]
+            return self._taught(batch, output, table), [self._used(output)], None
         tables = self.tables()
         net = self.codec.config.backbone
         pitch = periodicity = None
@@ -92,7 +92,7 @@ class TrainingModel(nn.Module):
             mask = batch.mask[:, :: batch.mask.shape[1] // rows]
             features = self._space().standardised(batch.rows)
             found["consistency"] = losses.consistency_loss(predicted, features, mask)
-        return found, [self._used(output) for output in outputs]
+        return found, [self._used(output) for output in outputs], made.wave
 
     def _taught(self, batch: Batch, semantic: LayerOutput, table: Tensor) -> dict[str, Tensor]:
         """The losses between the semantic layer and its teachers."""

@@ -74,6 +74,11 @@ class Losses(_Strict):
     distillation: Weight = Field(default=1.0, description="semantic queries to the teacher's targets and clusters")
     consistency: Weight = Field(default=0.5, description="semantic + coarse vectors to the teacher's features")
     semantic: Weight = Field(default=0.2, description="mean semantic vector to the text teacher's embedding")
+    adversarial: Weight = Field(default=0.1, description="verdict of the discriminators, where the recipe has any")
+    feature_matching: Weight = Field(default=0.5, description="inner layers of the discriminators")
+    balance: Weight = Field(
+        default=0.0, description="gradient norm that the losses on the waveform share by weight; 0: plain weights"
+    )
 
 
 class Prelude(_Strict):
@@ -84,6 +89,17 @@ class Prelude(_Strict):
     batch_size: Positive = 32
 
 
+class Adversarial(_Strict):
+    """Discriminators, and when they come in. None are shipped with the codec."""
+
+    start: Annotated[int, Field(ge=0)] = Field(default=0, description="main steps before they come in")
+    kind: Literal["hinge", "least_squares"] = "hinge"
+    stft_sizes: list[Positive] = [1024, 512, 256]
+    periods: list[Positive] = [2, 3, 5, 7, 11]
+    width: Positive = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+
+
 class Optimiser(_Strict):
     steps: Positive = 6000
     batch_size: Positive = 16
@@ -92,6 +108,10 @@ class Optimiser(_Strict):
     final_fraction: Fraction = Field(default=0.02, description="last learning rate over the first")
     weight_decay: Weight = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    accumulate: Positive = Field(default=1, description="batches per step")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="decay per step of the running mean of the weights, which is what is exported; 0: none"
+    )
     mixed_precision: str = Field(default="no", pattern="^(no|bf16|fp16)$")
 
 
@@ -110,6 +130,7 @@ class Recipe(_Strict):
     semantic: Semantic = Semantic()
     losses: Losses = Losses()
     prelude: Prelude = Prelude()
+    adversarial: Adversarial | None = None
     optimiser: Optimiser = Optimiser()
     log_every: Positive = 50
     checkpoint_every: Positive = 500

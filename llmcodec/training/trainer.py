@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,20 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from llmcodec.errors import ConfigError
 from llmcodec.models import locate
+from llmcodec.training.adversary import Adversary
+from llmcodec.training.balance import Balancer
 from llmcodec.training.cache import FeatureCache, read_clips
 from llmcodec.training.data import Batch, CropBatches
 from llmcodec.training.model import TrainingModel
 from llmcodec.training.prepare import prepare
 from llmcodec.training.recipe import Recipe
+
+ON_WAVE = ("stft", "mel", "adversarial", "feature_matching")  # the losses that depend on the decoded waveform
 
 
 def train(
@@ -56,16 +62,12 @@ def train(
         )  # fmt: skip
     set_seed(recipe.seed)
     plain = prepare(recipe, cache)
-    crops = CropBatches(cache, recipe.data, plain.codec.config, recipe.seed, accelerator.process_index)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
-    optimiser = torch.optim.AdamW(
-        [parameter for parameter in plain.parameters() if parameter.requires_grad],
-        lr=recipe.optimiser.learning_rate, betas=(0.8, 0.99), weight_decay=recipe.optimiser.weight_decay,
-    )  # fmt: skip
-    schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, recipe))
-    model, optimiser = accelerator.prepare(plain, optimiser)
-    accelerator.register_for_checkpointing(schedule)
+    run = Run(recipe, plain, accelerator)
+    crops = CropBatches(
+        cache, recipe.data, plain.codec.config, recipe.seed, accelerator.process_index, accelerator.num_processes
+    )
 
     step, end = 0, recipe.prelude.steps + recipe.optimiser.steps
     if last:
@@ -76,40 +78,90 @@ def train(
     with _progress("steps", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("training", total=end, completed=step)
         while step < end and not (max_minutes and time.monotonic() - started > 60 * max_minutes):
-            prelude = step < recipe.prelude.steps
-            batch = crops.batch(step, recipe.prelude.batch_size if prelude else recipe.optimiser.batch_size)
-            batch = batch.to(accelerator.device)
-            meter.add(*train_step(accelerator, model, plain, optimiser, batch, prelude, recipe))
-            schedule.step()
+            size = recipe.prelude.batch_size if step < recipe.prelude.steps else recipe.optimiser.batch_size
+            count = recipe.optimiser.accumulate
+            batches = [crops.batch(step * count + k, size).to(accelerator.device) for k in range(count)]
+            meter.add(*train_step(run, batches, step))
             step += 1
             bar.update(task, completed=step, description=meter.line())
             if log and step % recipe.log_every == 0:
                 for name, value in meter.take().items():
                     log.add_scalar(name, value, step)
-                log.add_scalar("learning_rate", schedule.get_last_lr()[0], step)
+                log.add_scalar("learning_rate", run.schedule.get_last_lr()[0], step)
                 log.flush()
             if step % recipe.checkpoint_every == 0:
-                _checkpoint(accelerator, plain, out, step)
-    _checkpoint(accelerator, plain, out, step)
+                _checkpoint(run, out, step)
+    _checkpoint(run, out, step)
     if log:
         log.close()
     return out / "codec"
 
 
-def train_step(
-    accelerator: Accelerator, model: Any, plain: TrainingModel, optimiser: Any, batch: Batch, prelude: bool,
-    recipe: Recipe,
-) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:  # fmt: skip
-    """One update. Returns the losses (with their weighted `total`) and the codes used per layer."""
-    model.train()
-    with accelerator.autocast():
-        found, used = model(batch, prelude)
-    total = torch.stack([getattr(recipe.losses, name) * value for name, value in found.items()]).sum()
-    optimiser.zero_grad()
-    accelerator.backward(total)
-    accelerator.clip_grad_norm_(plain.parameters(), recipe.optimiser.clip_norm)
-    optimiser.step()
-    return {**found, "total": total}, used
+class Run:
+    """What a step changes: the model, its running mean, the discriminators, and their optimisers."""
+
+    def __init__(self, recipe: Recipe, plain: TrainingModel, accelerator: Accelerator) -> None:
+        settings = recipe.optimiser
+        self.recipe, self.plain, self.accelerator = recipe, plain, accelerator
+        parameters = [parameter for parameter in plain.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.AdamW(
+            parameters, lr=settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+        )
+        self.schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, recipe))
+        self.model: Any
+        self.model, self.optimiser = accelerator.prepare(plain, optimiser)
+        self.adversary = Adversary(recipe.adversarial, settings, accelerator) if recipe.adversarial else None
+        self.balancer = Balancer(recipe.losses.balance)
+        self.mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)) if settings.ema else None
+        accelerator.register_for_checkpointing(self.schedule, self.balancer, *([self.mean] if self.mean else []))
+
+    @property
+    def exported(self) -> TrainingModel:
+        """The model whose codec is exported."""
+        return self.mean.module if self.mean else self.plain  # type: ignore[return-value]
+
+
+def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    """One update. Returns the losses (with their weighted `total`) and the codes used per layer, of all batches."""
+    recipe, accelerator = run.recipe, run.accelerator
+    prelude = step < recipe.prelude.steps
+    adversary = run.adversary
+    if adversary and step < recipe.prelude.steps + adversary.settings.start:
+        adversary = None
+    run.model.train()
+    run.optimiser.zero_grad()
+    sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+    used: list[list[torch.Tensor]] = []
+    for number, batch in enumerate(batches):
+        waits = accelerator.no_sync(run.model) if number + 1 < len(batches) else nullcontext()
+        with waits:
+            with accelerator.autocast():
+                found, codes, wave = run.model(batch, prelude)
+            if adversary and wave is not None:
+                found["discriminator"] = adversary.learn(batch.wave, wave)
+                found |= adversary.losses(batch.wave, wave)
+            total = _total(found, wave, run)
+            accelerator.backward(total / len(batches))
+        for name, value in {**found, "total": total}.items():
+            sums[name] = sums[name] + value.detach().cpu() / len(batches)
+        used.append(codes)
+    accelerator.clip_grad_norm_(run.plain.parameters(), recipe.optimiser.clip_norm)
+    run.optimiser.step()
+    run.schedule.step()
+    if run.mean:
+        run.mean.update_parameters(run.plain)
+    return dict(sums), [torch.cat(parts) for parts in zip(*used, strict=True)]
+
+
+def _total(found: dict[str, torch.Tensor], wave: torch.Tensor | None, run: Run) -> torch.Tensor:
+    """The weighted sum of the losses; those on the waveform balanced, if the recipe says so."""
+    weights = run.recipe.losses
+    plain = {name: value for name, value in found.items() if name != "discriminator"}
+    total = torch.zeros((), device=next(iter(plain.values())).device)
+    if weights.balance and wave is not None:
+        on_wave = {name: plain.pop(name) for name in ON_WAVE if name in plain and getattr(weights, name)}
+        total = run.balancer(on_wave, {name: getattr(weights, name) for name in on_wave}, wave)
+    return total + torch.stack([getattr(weights, name) * value for name, value in plain.items()]).sum()
 
 
 def learning_rate_factor(step: int, recipe: Recipe) -> float:
@@ -155,9 +207,9 @@ class Meter:
         return values
 
 
-def _checkpoint(accelerator: Accelerator, plain: TrainingModel, out: Path, step: int) -> None:
+def _checkpoint(run: Run, out: Path, step: int) -> None:
     """Everything a resume needs in `last`, the codec in `codec`; at any moment `last` or `last.old` is whole."""
-    fresh = out / "last.new"
+    fresh, accelerator = out / "last.new", run.accelerator
     if accelerator.is_main_process:
         shutil.rmtree(fresh, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -165,8 +217,8 @@ def _checkpoint(accelerator: Accelerator, plain: TrainingModel, out: Path, step:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (fresh / "step.json").write_text(json.dumps({"step": step}))
-        plain.store_tables()
-        plain.codec.save_checkpoint(out / "codec")
+        run.exported.store_tables()
+        run.exported.codec.save_checkpoint(out / "codec")
         old = out / "last.old"
         shutil.rmtree(old, ignore_errors=True)
         if (out / "last").is_dir():

@@ -41,9 +41,22 @@ def weights(run):
     return load_file(run / "last" / "model.safetensors")
 
 
-@pytest.mark.parametrize("prelude", [0, 2, 5])
-def test_an_interrupted_run_goes_on_exactly(train, recipe, steps, tmp_path, prelude):
-    settings = recipe({"prelude": {"steps": prelude, "batch_size": 2}}, steps=6 - prelude)
+ADVERSARIAL = {"start": 1, "stft_sizes": [128], "periods": [2, 3], "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("prelude", "fields", "optimiser"),
+    [
+        (0, {}, {}),
+        (2, {}, {}),
+        (5, {}, {}),
+        (1, {"adversarial": ADVERSARIAL}, {"accumulate": 2}),
+        (0, {"adversarial": ADVERSARIAL | {"kind": "least_squares"}, "losses": {"balance": 1.0}}, {"ema": 0.9}),
+    ],
+)
+def test_an_interrupted_run_goes_on_exactly(train, recipe, steps, tmp_path, prelude, fields, optimiser):
+    fields = fields | {"prelude": {"steps": prelude, "batch_size": 2}}
+    settings = recipe(fields, steps=6 - prelude, **optimiser)
     train(settings, tmp_path / "whole")
     steps.stop = 6 + 4  # the checkpoint of step 3 is there, step 4 is lost
     with pytest.raises(KeyboardInterrupt):
@@ -55,6 +68,24 @@ def test_an_interrupted_run_goes_on_exactly(train, recipe, steps, tmp_path, prel
     assert steps[-3:] == steps[3:6] and steps[6:10] == steps[:4]
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+    exported = [load_file(tmp_path / run / "codec" / "model.safetensors") for run in ("whole", "parts")]
+    assert all(torch.equal(exported[0][name], exported[1][name]) for name in exported[0])
+
+
+def test_discriminators_come_in_after_their_start(train, recipe, steps, tmp_path):
+    train(recipe({"adversarial": ADVERSARIAL | {"start": 4}}), tmp_path / "run")
+    names = {"discriminator", "adversarial", "feature_matching"}
+    assert [names <= set(step) for step in steps] == [False] * 4 + [True] * 2
+    assert all(0 < step["discriminator"] < 4 for step in steps[4:])
+
+
+def test_the_running_mean_is_exported_and_moves_slower(train, recipe, tmp_path):
+    train(recipe(), tmp_path / "plain")
+    train(recipe(ema=0.9), tmp_path / "mean")
+    plain, mean = (load_file(tmp_path / run / "codec" / "model.safetensors") for run in ("plain", "mean"))
+    raw = weights(tmp_path / "mean")
+    assert all(torch.equal(value, raw[name]) for name, value in weights(tmp_path / "plain").items())
+    assert not torch.equal(plain["decoder.to_gains.weight"], mean["decoder.to_gains.weight"])
 
 
 def test_the_loss_falls_and_the_codec_works(train, recipe, steps, sound, tmp_path):
