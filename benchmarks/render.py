@@ -89,9 +89,17 @@ def cell(row: dict[str, Any]) -> str:
 
 
 def speed_table(content: dict[str, Any]) -> str:
-    rows = [[r["step"], f"{1000 * r['median_s']:.0f} ms", f"{r['times_real_time']:.0f}"] for r in content["rows"]]
-    head = ["step", f"median for {content['clip']['seconds']:.0f} s", "times real time"]
-    return "\n".join([table(head, rows), "", f"`speed.json`: {made(content)}."])
+    lengths = sorted({row["seconds"] for row in content["rows"]})
+    cells: dict[tuple[str, str], dict[float, str]] = {}
+    for row in content["rows"]:  # a row beside peers replaces that of the codec alone
+        shown = f"{1000 * row['median_s']:.0f} ms ({row['times_real_time']:.1f})"
+        cells.setdefault((row["system"], row["step"]), {})[row["seconds"]] = shown
+    rows = [[system, step, *(found.get(n, "-") for n in lengths)] for (system, step), found in cells.items()]
+    head = ["codec", "step", *(f"{n:g} s" for n in lengths)]
+    missing = [f" Not timed: {'; '.join(content['missing'])}."] if content["missing"] else []
+    peaks = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in content["peak_memory_mb"].items())
+    note = f"Times real time in brackets. Peak memory of the codec (MB): {peaks}. `speed.json`: {made(content)}."
+    return "\n".join([table(head, rows), "", note + "".join(missing)])
 
 
 def reconstruct_table(content: dict[str, Any]) -> str:

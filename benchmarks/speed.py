@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""How fast a codec encodes and decodes one clip, in one process, and how much memory that takes.
+"""How fast codecs encode and decode, in one process, and how much memory that takes.
 
-    python benchmarks/speed.py --threads 2 --runs 9
+    python benchmarks/speed.py --threads 2 --seconds 1 10 600 --peers conv conv-per-call encodec dac mimi
 
-The clip is seeded noise with the spectrum and the rhythm of speech, or --file. Times are medians after a warm-up.
+The clip is seeded noise with the spectrum and the rhythm of speech. Times are medians after a warm-up; systems take
+turns, run by run, so that what slows the machine slows all. Peers have random weights.
 """
 
 from __future__ import annotations
@@ -12,66 +13,95 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import _common
 import torch
+from _peers import PEERS, System, peer
 from torch import Tensor
 
-from llmcodec.audio import load_audio
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ConfigError, ModelError
 from llmcodec.evaluation.provenance import provenance
+
+LONG = 60.0  # seconds; longer clips are run once, by the codec alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _common.parser(__doc__)
-    parser.add_argument("--file", type=Path, help="clip to use instead of noise")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of the noise")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[10.0], help="lengths of the clip")
+    parser.add_argument("--peers", nargs="*", default=[], choices=list(PEERS), help="what to time beside it")
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args(argv)
-    if arguments.runs < 1 or not arguments.seconds > 0:
+    if arguments.runs < 1 or not all(seconds > 0 for seconds in arguments.seconds):
         raise ConfigError("--runs must be 1 or more and --seconds above 0")
     _common.set_threads(arguments)
     codec, named = _common.load_codec(arguments.codec)
-    loaded = peak_megabytes()
-    if arguments.file is None:
-        wave = speech_like(arguments.seconds, codec.sample_rate, arguments.seed)
-    else:
-        wave = load_audio(arguments.file, codec.sample_rate)
-    seconds = len(wave) / codec.sample_rate
-    codes = codec.encode(wave)
+    peaks = {"model_loaded": peak_megabytes()}
+    systems = [System("llmcodec", codec.sample_rate, codec.encode, codec.decode)]
     rows: list[dict[str, Any]] = []
-    for name, step in (("encode", lambda: codec.encode(wave)), ("decode", lambda: codec.decode(codes))):
-        times = measure(step, arguments.runs)
-        median = statistics.median(times)
-        rows.append({"step": name, "median_s": median, "times_real_time": seconds / median, "runs_s": times})
-    peaks = {"model_loaded": loaded, "at_end": peak_megabytes()}
+    missing: list[str] = []
+    for seconds in sorted(arguments.seconds):  # the codec alone first: what follows would hide its peak of memory
+        rows += [{**row, "alone": True} for row in compare(systems, seconds, arguments)]
+        peaks[f"after_{seconds:g}_s"] = peak_megabytes()
+    for name in arguments.peers:
+        try:
+            systems.append(peer(name))
+        except ModelError as error:
+            missing.append(str(error))
+    for seconds in sorted(arguments.seconds) if len(systems) > 1 else ():
+        if seconds <= LONG:
+            rows += [{**row, "alone": False} for row in compare(systems, seconds, arguments)]
     content = {
         "codec": named,
-        "clip": {"seconds": seconds, "source": arguments.file.name if arguments.file else "speech-like noise"},
+        "clip": "speech-like noise",
         "device": str(codec.device),
         "rows": rows,
+        "missing": missing,
         "peak_memory_mb": peaks,
         "provenance": provenance(arguments.seed),
     }
-    lines = [[row["step"], f"{1000 * row['median_s']:.1f} ms", f"{row['times_real_time']:.0f}"] for row in rows]
-    summary = f"{seconds:.1f} s, median of {arguments.runs}, {torch.get_num_threads()} threads; peak memory (MB): "
+    lines = [
+        [row["system"], f"{row['seconds']:g} s", row["step"], f"{1000 * row['median_s']:.0f} ms",
+         f"{row['times_real_time']:.1f}"]
+        for row in rows
+    ]  # fmt: skip
     memory = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in peaks.items())
-    _common.report(
-        arguments, content, summary + memory + "\n\n" + _common.table(["step", "time", "times real time"], lines)
-    )
+    notes = f"{torch.get_num_threads()} threads, median of {arguments.runs}; peak memory of the codec (MB): {memory}"
+    table = _common.table(["codec", "clip", "step", "time", "times real time"], lines)
+    _common.report(arguments, content, "\n\n".join([notes, table, *missing]))
     return 0
 
 
-def measure(step: Callable[[], object], runs: int) -> list[float]:
-    """Seconds of each run, after two that do not count."""
-    times = []
-    for _ in range(runs + 2):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return times[2:]
+def compare(systems: Sequence[System], seconds: float, arguments: Any) -> list[dict[str, Any]]:
+    """A row for encoding and one for decoding with each system."""
+    runs = arguments.runs if seconds <= LONG else 1
+    steps: dict[tuple[str, str], Callable[[], object]] = {}
+    with torch.inference_mode():
+        for system in systems:
+            wave = speech_like(seconds, system.sample_rate, arguments.seed)
+            codes = system.encode(wave)
+            steps[system.name, "encode"] = lambda system=system, wave=wave: system.encode(wave)
+            steps[system.name, "decode"] = lambda system=system, codes=codes: system.decode(codes)
+        times = measure(steps, runs)
+    return [
+        {
+            "system": name, "step": step, "seconds": seconds, "median_s": (median := statistics.median(found)),
+            "times_real_time": seconds / median, "runs_s": found,
+        }
+        for (name, step), found in times.items()
+    ]  # fmt: skip
+
+
+def measure(steps: dict[tuple[str, str], Callable[[], object]], runs: int) -> dict[tuple[str, str], list[float]]:
+    """Seconds of every step, `runs` times in turn, after one round that does not count."""
+    times: dict[tuple[str, str], list[float]] = {name: [] for name in steps}
+    for number in range(runs + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if number:
+                times[name].append(time.perf_counter() - start)
+    return times
 
 
 def speech_like(seconds: float, sample_rate: int, seed: int) -> Tensor:

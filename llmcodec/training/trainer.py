@@ -84,11 +84,13 @@ def train(
             meter.add(*train_step(run, batches, step))
             step += 1
             bar.update(task, completed=step, description=meter.line())
-            if log and step % recipe.log_every == 0:
-                for name, value in meter.take().items():
-                    log.add_scalar(name, value, step)
-                log.add_scalar("learning_rate", run.schedule.get_last_lr()[0], step)
-                log.flush()
+            if step % recipe.log_every == 0:
+                values = _over_processes(meter.take(), accelerator)
+                if log:
+                    for name, value in values.items():
+                        log.add_scalar(name, value, step)
+                    log.add_scalar("learning_rate", run.schedule.get_last_lr()[0], step)
+                    log.flush()
             if step % recipe.checkpoint_every == 0:
                 _checkpoint(run, out, step)
     _checkpoint(run, out, step)
@@ -205,6 +207,12 @@ class Meter:
         self.sums.clear()
         self.steps = 0
         return values
+
+
+def _over_processes(values: dict[str, float], accelerator: Accelerator) -> dict[str, float]:
+    """Means over all processes."""
+    means = accelerator.reduce(torch.tensor(list(values.values()), device=accelerator.device), "mean")
+    return dict(zip(values, means.tolist(), strict=True))
 
 
 def _checkpoint(run: Run, out: Path, step: int) -> None:

@@ -56,7 +56,9 @@ def test_codebook_use(run, sounds):
 def test_speed(run):
     code, written, printed = run("speed", "--seconds", 0.5, "--runs", 2)
     assert code == 0 and [row["step"] for row in written["rows"]] == ["encode", "decode"]
-    assert written["clip"]["seconds"] == 0.5 and "times real time" in printed
+    assert written["rows"][0]["seconds"] == 0.5 and "times real time" in printed
+    code, written, _ = run("speed", "--seconds", 0.5, "--runs", 1, "--peers", "encodec")
+    assert [row["alone"] for row in written["rows"]] == [True, True, False, False, False, False]
     with pytest.raises(ConfigError, match="--runs"):
         run("speed", "--runs", 0)
 

