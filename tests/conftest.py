@@ -17,7 +17,10 @@ TINY = CodecConfig(
         mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, context_width=16, context_depth=1,
         decoder_width=16, decoder_depth=2, fine_width=8, fine_depth=1,
     ),
-    layers=(LayerConfig("semantic", 4, 8, from_context=True), LayerConfig("coarse", 2, 4), LayerConfig("fine", 1, 4)),
+    layers=(
+        LayerConfig("semantic", 4, 8, from_context=True), LayerConfig("coarse", 2, 4, patched=True),
+        LayerConfig("fine", 1, 4),
+    ),
 )  # fmt: skip
 
 

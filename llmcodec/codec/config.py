@@ -61,7 +61,8 @@ class LayerConfig:
 
     With `from_context` the encoder's context branch chooses the word (the layer says what is heard); otherwise the
     residual does (the layer says what is still missing). With `query_norm` queries are standardised over what was seen
-    in training.
+    in training. A `patched` code is chosen from all of its frames and stands for as many vectors; otherwise, as in
+    LLM-Codec, from their mean, and its one vector is repeated.
     """
 
     name: str
@@ -69,6 +70,7 @@ class LayerConfig:
     lookup_dim: int
     from_context: bool = False
     query_norm: bool = True
+    patched: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class CodecConfig:
             raise ModelError("at most one layer of a codec can be chosen from context")
         if len({layer.name for layer in self.layers}) != len(self.layers):
             raise ModelError("the layers of a codec need different names")
+        if any(layer.patched and not layer.lookup_dim for layer in self.layers):
+            raise ModelError("a patched layer needs a lookup_dim above 0")
         if isinstance(self.backbone, ConvConfig):
             if context:
                 raise ModelError("the conv backbone has no context branch; no layer can be chosen from it")

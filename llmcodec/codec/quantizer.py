@@ -52,13 +52,13 @@ class QueryNorm(nn.Module):
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """What one layer did: codes long [B, T], unit queries and chosen rows, made unit, float [B, T, d], their vectors in
-    the latent space float [B, T, latent], mask [B, T, 1]."""
+    """What one layer did: codes long [B, T], unit queries and chosen rows, made unit, float [B, T, d], what they stand
+    for at the frame rate float [B, F, latent], mask [B, T, 1]."""
 
     codes: Tensor
     query: Tensor
     row: Tensor
-    vector: Tensor
+    vectors: Tensor
     mask: Tensor
 
     @property
@@ -75,10 +75,11 @@ class QuantizerLayer(nn.Module):
     def __init__(self, config: LayerConfig, words: int, latent_dim: int, context_dim: int) -> None:
         super().__init__()
         self.config = config
-        width, dim = context_dim if config.from_context else latent_dim, config.lookup_dim or latent_dim
+        frames = config.stride if config.patched else 1
+        width, dim = context_dim if config.from_context else latent_dim * frames, config.lookup_dim or latent_dim
         self.to_query = nn.Linear(width, dim) if config.lookup_dim else nn.Identity()
         self.norm = QueryNorm(dim) if config.query_norm and not config.from_context else None
-        self.to_latent = nn.Linear(dim, latent_dim) if config.lookup_dim else nn.Identity()
+        self.to_latent = nn.Linear(dim, latent_dim * frames) if config.lookup_dim else nn.Identity()
         self.register_buffer("table", nn.functional.normalize(torch.randn(words, dim), dim=-1))
 
     def forward(
@@ -96,19 +97,24 @@ class QuantizerLayer(nn.Module):
             assert context is not None, "the backbone has no context branch"
             source = context
         else:
-            batch, frames, width = residual.shape
-            source = residual.reshape(batch, frames // stride, stride, width).mean(2)
+            patches = residual.unflatten(1, (-1, stride))
+            source = patches.flatten(2) if self.config.patched else patches.mean(2)
         query = self.to_query(source)
         query = nn.functional.normalize(query if self.norm is None else self.norm(query, mask), dim=-1)
         codes = self.nearest(query.detach(), table.detach())
         row = nn.functional.embedding(codes, table)
-        vector = self.to_latent(row.detach() if self.config.from_context else query + (row - query).detach())
-        unit = nn.functional.normalize(row, dim=-1)
-        return vector.repeat_interleave(stride, dim=1), LayerOutput(codes, query, unit, vector, mask)
+        vectors = self._vectors(row.detach() if self.config.from_context else query + (row - query).detach())
+        return vectors, LayerOutput(codes, query, nn.functional.normalize(row, dim=-1), vectors, mask)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes [B, T] -> [B, T * stride, latent]."""
-        vectors = self.to_latent(nn.functional.embedding(codes, self.table))
+        return self._vectors(nn.functional.embedding(codes, self.table))
+
+    def _vectors(self, rows: Tensor) -> Tensor:
+        """Rows [B, T, d] -> what they stand for at the frame rate [B, T * stride, latent]."""
+        vectors = self.to_latent(rows)
+        if self.config.patched:
+            return vectors.unflatten(2, (self.config.stride, -1)).flatten(1, 2)
         return vectors.repeat_interleave(self.config.stride, dim=1)
 
     @staticmethod

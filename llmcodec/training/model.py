@@ -87,8 +87,7 @@ class TrainingModel(nn.Module):
             rows = batch.rows.shape[1]
             predicted = self.semantic_to_features(semantic.straight_through)
             predicted = predicted.repeat_interleave(rows // semantic.codes.shape[1], dim=1)
-            detail = self.coarse_to_features(coarse.vector)
-            predicted = predicted + detail.repeat_interleave(rows // coarse.codes.shape[1], dim=1)
+            predicted = predicted + self.coarse_to_features(coarse.vectors.unflatten(1, (rows, -1)).mean(2))
             mask = batch.mask[:, :: batch.mask.shape[1] // rows]
             features = self._space().standardised(batch.rows)
             found["consistency"] = losses.consistency_loss(predicted, features, mask)

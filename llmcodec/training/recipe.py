@@ -51,6 +51,7 @@ class Layer(_Strict):
     stride: Positive
     lookup_dim: Positive
     from_context: bool = False
+    patched: bool = False
     words: Words = Words()
 
 
