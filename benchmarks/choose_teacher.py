@@ -26,8 +26,9 @@ from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.provenance import provenance
 from llmcodec.models import locate
 from llmcodec.teachers import AudioTeacher
-from llmcodec.training.cache import pool, read_clips
+from llmcodec.training.cache import pool
 from llmcodec.training.codebooks import fit_teacher_space, spherical_kmeans
+from llmcodec.training.sources import open_source
 
 ROUNDS = 15
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
 
-    clips = [clip for clip in read_clips(arguments.data) if fnmatch.fnmatch(clip.file, arguments.pattern)]
+    clips = [clip for clip in open_source(arguments.data).clips if fnmatch.fnmatch(clip.file, arguments.pattern)]
     files = tuple(arguments.data / clip.file for clip in clips)
     recordings = tuple(file.stem.split("-")[1] for file in files)
     folder = LabelledFolder(arguments.data, files, tuple(clip.text for clip in clips), recordings, "recording")

@@ -8,14 +8,12 @@ folder/index.json     what was asked for, and where each clip lies
 
 from __future__ import annotations
 
-import csv
-import fnmatch
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,46 +23,15 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor
 
-from llmcodec.audio import load_audio
-from llmcodec.errors import ConfigError
+from llmcodec.errors import AudioError
 from llmcodec.teachers import WHISPER_RATE, WHISPER_SECONDS, AudioTeacher, TextTeacher
+from llmcodec.training.sources import Clip, ClipSource, file_stamp
 
 SAMPLE_RATE = 16_000
 POOL = 3  # Whisper frames averaged to one row
 FEATURE_RATE = WHISPER_RATE / POOL
+LIMIT = int(WHISPER_SECONDS * SAMPLE_RATE)  # samples; the rest of a longer clip is not used
 SAMPLES_PER_ROW = round(SAMPLE_RATE / FEATURE_RATE)  # 960: two codec frames
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One training clip. `kind` groups clips for balanced sampling; `text` is a caption or transcript, may be empty."""
-
-    file: str
-    kind: str
-    text: str
-
-
-def read_clips(folder: Path, exclude: Iterable[str] = ()) -> list[Clip]:
-    """Clips of an audiofolder: metadata.csv with `file_name` and, where there, `text` and `kind`.
-
-    `exclude`: shell patterns of file names to leave out. ConfigError when the table is missing or leaves nothing.
-    """
-    table = folder / "metadata.csv"
-    if not table.is_file():
-        raise ConfigError(f"{table}: not found; a training folder holds a metadata.csv with a column file_name")
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "file_name" not in rows[0]:
-        raise ConfigError(f"{table}: needs a column file_name and at least one row")
-    patterns = list(exclude)
-    clips = [
-        Clip(row["file_name"], row.get("kind") or "audio", (row.get("text") or "").strip())
-        for row in rows
-        if not any(fnmatch.fnmatch(row["file_name"], pattern) for pattern in patterns)
-    ]
-    if not clips:
-        raise ConfigError(f"{table}: every row is excluded by the recipe")
-    return clips
 
 
 def mix_and_stretch(wave: np.ndarray, other: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -123,22 +90,23 @@ class FeatureCache:
     def build(
         cls,
         root: Path,
-        data: Path,
-        clips: Sequence[Clip],
+        source: ClipSource,
         audio_teacher: tuple[str, int],
         text_teacher: str,
         copies: dict[str, int],
         seed: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        complain: Callable[[str], None] = lambda message: None,
     ) -> FeatureCache:
         """Open the cache that fits these arguments below `root`, or compute it (atomic: a half-made one is never seen).
 
         `audio_teacher`: name and layer. `copies`: per kind, how many stretched and mixed copies of each clip to add.
+        A clip that cannot be read is left out and `complain` is told; AudioError if there is no other.
         """
         wanted = {
-            "clips": [[asdict(clip), _stamp(data / clip.file)] for clip in clips], "copies": copies, "seed": seed,
-            "audio_teacher": [audio_teacher, _stamp(Path(audio_teacher[0]))],
-            "text_teacher": [text_teacher, _stamp(Path(text_teacher))],
+            "clips": [[asdict(clip), source.stamp(clip)] for clip in source.clips], "copies": copies, "seed": seed,
+            "audio_teacher": [audio_teacher, file_stamp(Path(audio_teacher[0]))],
+            "text_teacher": [text_teacher, file_stamp(Path(text_teacher))],
         }  # fmt: skip
         folder = root / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
         if folder.is_dir():
@@ -147,7 +115,9 @@ class FeatureCache:
         work = root / f"unfinished-{uuid.uuid4().hex}"
         work.mkdir()
         try:
-            _compute(work, data, clips, AudioTeacher(*audio_teacher), TextTeacher(text_teacher), copies, seed, progress)
+            clips, waves = _read(source, complain)
+            teachers = AudioTeacher(*audio_teacher), TextTeacher(text_teacher)
+            _compute(work, clips, waves, *teachers, copies, seed, progress)
             os.replace(work, folder)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
@@ -155,17 +125,26 @@ class FeatureCache:
         return cls.open(folder)
 
 
-def _stamp(path: Path) -> list[int] | None:
-    """Size and time of a file or of the files of a folder; none for the hub's names. A change asks for a new cache."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
-    stats = [file.stat() for file in files]
-    return [sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)] if stats else None
+def _read(source: ClipSource, complain: Callable[[str], None]) -> tuple[list[Clip], list[np.ndarray]]:
+    """The clips that can be read, and their waveforms."""
+    clips, waves, errors = [], [], []
+    for clip in source.clips:
+        try:
+            waves.append(source.read(clip)[:LIMIT].numpy())
+        except AudioError as error:
+            errors.append(str(error))
+            complain(f"left out: {error}")
+        else:
+            clips.append(clip)
+    if not clips:
+        raise AudioError(f"none of {len(errors)} clips can be read; the first: {errors[0]}")
+    return clips, waves
 
 
 def _compute(
     folder: Path,
-    data: Path,
-    clips: Sequence[Clip],
+    clips: list[Clip],
+    waves: list[np.ndarray],
     audio_teacher: AudioTeacher,
     text_teacher: TextTeacher,
     copies: dict[str, int],
@@ -173,13 +152,11 @@ def _compute(
     progress: Callable[[int, int], None],
 ) -> None:
     random = np.random.default_rng(seed)
-    limit = int(WHISPER_SECONDS * SAMPLE_RATE)
-    waves = [load_audio(data / clip.file)[:limit].numpy() for clip in clips]
     table = list(clips)
     for number, clip in enumerate(clips):
         for _ in range(copies.get(clip.kind, 0)):
             other = int(random.integers(len(clips)))
-            waves.append(mix_and_stretch(waves[number], waves[other], random)[:limit])
+            waves.append(mix_and_stretch(waves[number], waves[other], random)[:LIMIT])
             table.append(clip)
 
     order = sorted(range(len(waves)), key=lambda number: len(waves[number]))

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -24,11 +25,12 @@ from llmcodec.errors import ConfigError
 from llmcodec.models import locate
 from llmcodec.training.adversary import Adversary
 from llmcodec.training.balance import Balancer
-from llmcodec.training.cache import FeatureCache, read_clips
+from llmcodec.training.cache import FeatureCache
 from llmcodec.training.data import Batch, CropBatches
 from llmcodec.training.model import TrainingModel
 from llmcodec.training.prepare import prepare
 from llmcodec.training.recipe import Recipe
+from llmcodec.training.sources import open_source
 
 ON_WAVE = ("stft", "mel", "adversarial", "feature_matching")  # the losses that depend on the decoded waveform
 
@@ -43,7 +45,7 @@ def train(
 ) -> Path:
     """Train and return the folder of the finished codec, `out/codec`.
 
-    data: audiofolder with metadata.csv (`file_name`, and where there `text`, `kind`).
+    data: a folder that `open_source` can read. Clips that cannot be read are named and left out.
     out: run folder; an interrupted run in it is continued from its last checkpoint, with the same batches.
     max_minutes: stop (resumable, codec exported) after so long.
     """
@@ -56,10 +58,12 @@ def train(
     with accelerator.main_process_first(), _progress("clips", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("features", total=None)
         cache = FeatureCache.build(
-            cache_root or out / "cache", data, read_clips(data, recipe.data.exclude),
+            cache_root or out / "cache", open_source(data, recipe.data.exclude),
             (locate(recipe.teachers.audio), recipe.teachers.audio_layer), locate(recipe.teachers.text),
             recipe.data.copies, recipe.seed, lambda done, total: bar.update(task, completed=done, total=total),
+            bar.console.print,
         )  # fmt: skip
+        bar.update(task, completed=len(cache.clips), total=len(cache.clips))
     set_seed(recipe.seed)
     plain = prepare(recipe, cache)
     out.mkdir(parents=True, exist_ok=True)
@@ -250,5 +254,5 @@ def _check_same_recipe(recipe: Recipe, out: Path, last: Path | None) -> None:
 def _progress(what: str, quiet: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(what),
-        TimeElapsedColumn(), TimeRemainingColumn(), disable=quiet,
+        TimeElapsedColumn(), TimeRemainingColumn(), disable=quiet, console=Console(stderr=True),
     )  # fmt: skip

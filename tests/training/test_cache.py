@@ -4,45 +4,21 @@ import soundfile
 import torch
 
 from llmcodec.audio import load_audio
-from llmcodec.errors import AudioError, ConfigError
+from llmcodec.errors import AudioError
 from llmcodec.training import cache as module
-from llmcodec.training.cache import Clip, FeatureCache, mix_and_stretch, read_clips
+from llmcodec.training.cache import FeatureCache, mix_and_stretch
+from llmcodec.training.sources import Clip, open_source
 
 
 @pytest.fixture
 def build(data, stand_ins, tmp_path):
     def call(clips=None, copies=None, root=None, **changes):
         teachers = {"audio_teacher": (str(stand_ins["whisper"]), 1), "text_teacher": str(stand_ins["text"])}
-        clips = read_clips(data) if clips is None else clips
-        return FeatureCache.build(
-            root or tmp_path / "cache", data, clips, copies=copies or {}, seed=0, **teachers | changes
-        )
+        source = open_source(data)
+        source.clips = source.clips if clips is None else clips
+        return FeatureCache.build(root or tmp_path / "cache", source, copies=copies or {}, seed=0, **teachers | changes)
 
     return call
-
-
-def test_clips_are_those_of_the_table_but_the_excluded(data):
-    clips = read_clips(data)
-    assert len(clips) == 13 and clips[1].file == "low1.wav" and clips[1].kind == "speech" and clips[1].text
-    left = read_clips(data, ["low*", "short.wav"])
-    assert len(left) == 6 and all(clip.file.startswith("high") for clip in left)
-    with pytest.raises(ConfigError, match="every row is excluded"):
-        read_clips(data, ["*"])
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"), [(None, "not found"), ("", "column file_name"), ("file,text\na.wav,b\n", "column file_name")]
-)
-def test_a_table_with_a_mistake_is_named(tmp_path, text, reason):
-    if text is not None:
-        (tmp_path / "metadata.csv").write_text(text)
-    with pytest.raises(ConfigError, match=f"metadata.csv: .*{reason}"):
-        read_clips(tmp_path)
-
-
-def test_kind_and_text_may_be_absent(tmp_path):
-    (tmp_path / "metadata.csv").write_text("file_name\na.wav\n")
-    assert read_clips(tmp_path) == [Clip("a.wav", "audio", "")]
 
 
 def test_waves_rows_and_texts_are_those_of_each_clip(build, data):
@@ -94,13 +70,16 @@ def test_what_was_computed_is_used_again(build, monkeypatch):
         build(copies={"sound": 1})
 
 
-def test_a_cache_that_fails_leaves_nothing(build, data, tmp_path):
-    with pytest.raises(AudioError, match="missing.wav"):
-        build([*read_clips(data), Clip("missing.wav", "sound", "")])
-    assert not list((tmp_path / "cache").iterdir())
-
-
-def test_a_damaged_clip_is_named(build, data, tmp_path):
+def test_missing_and_damaged_clips_are_named_and_left_out(build, data, tmp_path):
     soundfile.write(tmp_path / "nan.wav", np.full(100, np.nan, np.float32), 16_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="nan.wav: nan at sample 0"):
-        build([Clip(str(tmp_path / "nan.wav"), "sound", "")])
+    good, said = open_source(data).clips, []
+    bad = [Clip("missing.wav", "sound", ""), Clip(str(tmp_path / "nan.wav"), "sound", "")]
+    cache = build([bad[0], *good, bad[1]], complain=said.append)
+    assert cache.clips == good and len(said) == 2
+    assert "left out: " in said[0] and "missing.wav" in said[0] and "nan.wav: nan at sample 0" in said[1]
+
+
+def test_a_cache_that_fails_leaves_nothing(build, tmp_path):
+    with pytest.raises(AudioError, match="none of 1 clips can be read; the first: .*missing.wav"):
+        build([Clip("missing.wav", "sound", "")])
+    assert not list((tmp_path / "cache").iterdir())
