@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig
 from llmcodec.errors import ConfigError
+from llmcodec.training.augment import augment
 from llmcodec.training.cache import SAMPLES_PER_ROW, FeatureCache
 from llmcodec.training.recipe import Data
 
@@ -69,8 +70,7 @@ class CropBatches:
             length = int(self.cache.wave_bounds[clip, 1] - self.cache.wave_bounds[clip, 0])
             start = int(random.integers(max(0, length - self.crop) // SAMPLES_PER_ROW + 1))
             wave = self.cache.wave(clip, start * SAMPLES_PER_ROW, self.crop)
-            wave = wave * float(10 ** (random.uniform(-self.data.gain_db, self.data.gain_db) / 20))
-            wave = wave / max(1.0, float(wave.abs().max()))
+            wave = torch.from_numpy(augment(wave.numpy(), self.data, random))
             frames = -(-len(wave) // self.frame_samples)
             features = self.cache.rows(clip, start, self.rows)
             masks.append((torch.arange(self.crop // self.frame_samples) < frames).float())

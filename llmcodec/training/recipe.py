@@ -29,6 +29,9 @@ class Data(_Strict):
     copies: dict[str, int] = Field(default={}, description="per kind, stretched and mixed copies added to the cache")
     crop_seconds: Annotated[float, Field(gt=0.2, le=20)] = 2.88
     gain_db: Weight = Field(default=6.0, description="random gain up and down")
+    noise: Fraction = Field(default=0.0, description="probability of noise in a crop")
+    reverb: Fraction = Field(default=0.0, description="probability of reverberation")
+    band_limit: Fraction = Field(default=0.0, description="probability of a low pass")
 
 
 class Teachers(_Strict):

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from llmcodec.training.augment import add_noise, augment, band_limit, reverberate
+from llmcodec.training.recipe import Data
+
+
+@pytest.fixture
+def wave(sound):
+    return sound(16_000).numpy()
+
+
+def high_share(wave):
+    spectrum = np.abs(np.fft.rfft(wave)) ** 2
+    return spectrum[7500:].sum() / spectrum.sum()
+
+
+@pytest.mark.parametrize("change", [reverberate, add_noise, band_limit])
+@pytest.mark.parametrize("length", [1, 100, 16_000])
+def test_a_change_keeps_length_and_type_and_changes_with_the_seed(change, wave, length):
+    one, again, other = (change(wave[:length], np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert one.shape == (length,) and one.dtype == np.float32 and np.isfinite(one).all()
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
+def test_noise_stays_between_5_and_30_db_below(wave):
+    for seed in range(10):
+        noise = add_noise(wave, np.random.default_rng(seed)) - wave
+        assert 4.9 < 10 * np.log10(np.mean(wave**2) / np.mean(noise**2)) < 30.1
+
+
+def test_a_low_pass_takes_the_highest_away(wave):
+    assert high_share(band_limit(wave, np.random.default_rng(0))) < 0.2 * high_share(wave)
+
+
+def test_reverberation_lasts_beyond_the_sound(wave):
+    wave[8000:] = 0
+    assert np.abs(reverberate(wave, np.random.default_rng(0))[8000:8800]).max() > 1e-3
+
+
+def test_no_change_has_probability_0_and_all_have_1(wave):
+    plain = augment(wave, Data(gain_db=0), np.random.default_rng(0))
+    assert np.allclose(plain, wave / max(1, np.abs(wave).max()))
+    every = augment(wave, Data(gain_db=0, noise=1, reverb=1, band_limit=1), np.random.default_rng(0))
+    assert np.abs(every).max() <= 1 and not np.allclose(every, plain, atol=0.01)
+
+
+def test_silence_stays_finite():
+    every = augment(np.zeros(500, np.float32), Data(noise=1, reverb=1, band_limit=1), np.random.default_rng(0))
+    assert not every.any()
