@@ -83,9 +83,10 @@ class QuantizerLayer(nn.Module):
         self.register_buffer("table", nn.functional.normalize(torch.randn(words, dim), dim=-1))
 
     def forward(
-        self, residual: Tensor, context: Tensor | None, mask: Tensor, table: Tensor | None = None
+        self, residual: Tensor | None, context: Tensor | None, mask: Tensor, table: Tensor | None = None
     ) -> tuple[Tensor, LayerOutput]:
-        """residual [B, F, latent], context [B, F / stride, width] -> quantised [B, F, latent] and what was done.
+        """residual [B, F, latent] or context [B, F / stride, width], whichever the layer is chosen from -> quantised
+        [B, F, latent] and what was done.
 
         `table` replaces the stored one while its projection is being trained. Gradients pass straight through to the
         residual, not to the context: what a context layer says is taught by its own losses, not by reconstruction.
@@ -97,6 +98,7 @@ class QuantizerLayer(nn.Module):
             assert context is not None, "the backbone has no context branch"
             source = context
         else:
+            assert residual is not None
             patches = residual.unflatten(1, (-1, stride))
             source = patches.flatten(2) if self.config.patched else patches.mean(2)
         query = self.to_query(source)
