@@ -20,9 +20,9 @@ METHODS = {
     "llm, direct": "LLM, direct",
     "nearest neighbour, words": "NN, same words",
     "prototype, words": "prototype, same words",
-    "nearest neighbour, whisper": "NN, Whisper features",
-    "prototype, whisper": "prototype, Whisper features",
-    "linear probe, whisper": "linear probe, Whisper features",
+    "nearest neighbour, whisper": "NN, Whisper",
+    "prototype, whisper": "prototype, Whisper",
+    "linear probe, whisper": "probe, Whisper",
     "majority": "majority",
     "chance": "chance",
 }
@@ -65,21 +65,16 @@ def made(content: dict[str, Any]) -> str:
 
 
 def fewshot_table(results: dict[str, Any]) -> str:
-    """One row per method, one column per result."""
-    heads = [
-        f"{s['data']} {s['ways']}-way {s['shots']}-shot<br>{s['llm'].rsplit('/', 1)[-1]}, n = {c['rows'][-1]['n']}"
-        for c in results.values()
-        for s in (c["setup"],)
-    ]
-    by_method = [{row["method"]: row for row in content["rows"]} for content in results.values()]
+    """One row per result, one column per method."""
     rows = []
-    for method, shown in METHODS.items():
-        cells = [cell(rows_of[method]) if method in rows_of else "" for rows_of in by_method]
-        if any(cells):
-            rows.append([shown, *cells])
+    for content in results.values():
+        setup, by_method = content["setup"], {row["method"]: row for row in content["rows"]}
+        task = f"{setup['data']}, {setup['ways']}-way {setup['shots']}-shot"
+        model = f"{setup['llm'].rsplit('/', 1)[-1]}, n = {content['rows'][-1]['n']}"
+        rows.append([f"{task}<br>{model}", *(cell(by_method[name]) if name in by_method else "" for name in METHODS)])
     files = ", ".join(f"`{name}.json`" for name in results)
     notes = sorted({made(content) for content in results.values()})
-    return "\n".join([table(["accuracy in % (95 % interval)", *heads], rows), "", f"{files}: {'; '.join(notes)}."])
+    return "\n".join([table(["accuracy in %", *METHODS.values()], rows), "", f"{files}: {'; '.join(notes)}."])
 
 
 def cell(row: dict[str, Any]) -> str:
