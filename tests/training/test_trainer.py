@@ -207,3 +207,40 @@ def test_two_processes_learn_as_one_with_twice_the_batch(train, recipe, data, ca
         one, two = (scalars(tmp_path / run, f"loss/{name}") for run in ("one", "two"))
         assert len(two) == 5 and two == pytest.approx(one, rel=0.03)
     assert LLMCodec.from_pretrained(tmp_path / "two" / "codec").config == settings.codec_config()
+
+
+def listener(run):
+    state = load_file(run / "codec" / "model.safetensors")
+    names = ("encoder.listener.", "quantizer.layers.0.to_query.", "quantizer.layers.0.table")
+    return {name: value for name, value in state.items() if name.startswith(names)}
+
+
+def test_words_of_another_codec_are_taken_over_and_held(train, recipe, steps, sound, tmp_path):
+    first = train(recipe(), tmp_path / "first")
+    second = train(recipe({"seed": 5, "semantic": {"codec": str(first)}}), tmp_path / "second")
+    assert "distillation" in steps[0] and not {"distillation", "semantic"} & set(steps[6])
+    one, other = LLMCodec.from_pretrained(first), LLMCodec.from_pretrained(second)
+    assert one.vocabularies[0] == other.vocabularies[0]
+    assert torch.equal(one.encode(sound(20_000)).layers[0], other.encode(sound(20_000)).layers[0])
+    assert all(
+        torch.equal(value, listener(tmp_path / "second")[name]) for name, value in listener(tmp_path / "first").items()
+    )
+    before, after = (load_file(folder / "model.safetensors")["encoder.embed.weight"] for folder in (first, second))
+    assert not torch.equal(before, after)
+
+
+def test_words_of_the_prelude_are_held_in_the_main_steps(train, recipe, steps, tmp_path):
+    prelude = {"prelude": {"steps": 4, "batch_size": 2}, "checkpoint_every": 4}
+    train(recipe(prelude, steps=3), tmp_path / "run", max_minutes=None)
+    steps.stop = len(steps) + 4
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(prelude, steps=3), tmp_path / "part")
+    assert all(
+        torch.equal(value, listener(tmp_path / "run")[name]) for name, value in listener(tmp_path / "part").items()
+    )
+
+
+def test_words_that_do_not_fit_are_refused(train, recipe, tiny_codec, tmp_path):
+    tiny_codec.save_checkpoint(tmp_path / "other")
+    with pytest.raises(ConfigError, match="semantic.codec: its first layer is not of the recipe's sizes"):
+        train(recipe({"semantic": {"codec": str(tmp_path / "other")}}), tmp_path / "run")
