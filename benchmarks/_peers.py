@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llmcodec.codec import CodecConfig, ConvConfig, LayerConfig
 from llmcodec.codec.official import OfficialCodec
-from llmcodec.errors import ModelError
+from llmcodec.errors import ModelError, first_line
 from llmcodec.vocabulary import Vocabulary
 
 EMBEDDING = 4096  # width of LLaMA-2's embeddings
@@ -35,6 +35,53 @@ def peer(name: str) -> System:
         return PEERS[name]()
     except ImportError as error:
         raise ModelError(f"{name}: needs the package {error.name}") from error
+
+
+@dataclass(frozen=True)
+class TransformersCodec:
+    """A codec of transformers at its lowest bit rate: waveform [T] -> codes long [layers, T'] -> waveform [T]."""
+
+    model: Any
+
+    @property
+    def sample_rate(self) -> int:
+        return int(self.model.config.sampling_rate)
+
+    @property
+    def codebook_size(self) -> int:
+        return int(self.model.config.codebook_size)
+
+    @torch.inference_mode()
+    def encode(self, wave: Tensor) -> Tensor:
+        kind, batch = self.model.config.model_type, wave[None, None]
+        if kind == "encodec":
+            return self.model.encode(batch, bandwidth=min(self.model.config.target_bandwidths)).audio_codes[0, 0]
+        if kind == "dac":
+            return self.model.encode(
+                nn.functional.pad(batch, (0, -len(wave) % self.model.config.hop_length))
+            ).audio_codes[0]
+        return self.model.encode(batch, num_quantizers=8).audio_codes[0]
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        if self.model.config.model_type == "encodec":
+            return self.model.decode(codes[None, None], [None]).audio_values.flatten()
+        if self.model.config.model_type == "dac":
+            return self.model.decode(audio_codes=codes[None]).audio_values.flatten()
+        return self.model.decode(codes[None]).audio_values.flatten()
+
+
+def transformers_codec(folder: str) -> TransformersCodec:
+    """EnCodec, DAC or Mimi from a folder or hub id. ModelError for anything else."""
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        kind = AutoConfig.from_pretrained(folder).model_type
+        if kind not in ("encodec", "dac", "mimi"):
+            raise ModelError(f"{folder}: a model of type {kind}, not encodec, dac or mimi")
+        return TransformersCodec(AutoModel.from_pretrained(folder).eval())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: no codec that transformers can load: {first_line(error)}") from error
 
 
 def published_size(per_call: bool) -> System:

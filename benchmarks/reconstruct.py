@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""How much of speech survives the codec: STOI, PESQ, SI-SDR, mel distance and the word errors of a recogniser.
+"""How much of sound survives a codec: STOI, PESQ, distances, judged quality, speaker, and a recogniser's word errors.
 
     python benchmarks/reconstruct.py --data FOLDER --out benchmarks/results/reconstruct.json
+    python benchmarks/reconstruct.py --data FOLDER --peer ENCODEC --out benchmarks/results/reconstruct-encodec.json
 
-FOLDER is an audiofolder (metadata.csv with file_name and, for word errors, text). Intervals are 95 % bootstraps over
-clips.
+FOLDER is an audiofolder (metadata.csv with file_name and, for word errors, text) or any folder of clips. ENCODEC is a
+folder or hub id of a codec of transformers (EnCodec, DAC, Mimi). Intervals are 95 % bootstraps over clips. A measure
+whose package is missing (pystoi, pesq, jiwer: extra eval; speechmos, resemblyzer) is left out and said so.
 """
 
 from __future__ import annotations
@@ -17,23 +19,40 @@ from typing import Any
 
 import _common
 import numpy as np
+import torch
+from _peers import transformers_codec
 from torch import Tensor
 
 from llmcodec.audio import load_audio
-from llmcodec.codec import LLMCodec
+from llmcodec.codec import AudioCodes
+from llmcodec.errors import ModelError
 from llmcodec.evaluation import metrics
 from llmcodec.evaluation.dataset import METADATA, audio_files, read_table
 from llmcodec.evaluation.metrics import Interval, bootstrap
 from llmcodec.evaluation.provenance import provenance
 from llmcodec.evaluation.recognition import MAX_SECONDS, WhisperJudge
+from llmcodec.models import locate
 
 BATCH = 8
-DIGITS = {"STOI": 3, "PESQ wb": 2, "SI-SDR (dB)": 1, "mel distance (dB)": 2}
+RATE = 16_000  # of what is compared, whatever the codec's own
+Measure = Callable[[Tensor, Tensor, int], float]
+MEASURES: dict[str, tuple[Measure, int]] = {  # name: of original, copy and rate; digits to show
+    "STOI": (metrics.stoi, 3),
+    "PESQ wb": (metrics.pesq, 2),
+    "PESQ nb": (lambda wave, copy, rate: metrics.pesq(wave, copy, rate, "nb"), 2),
+    "SI-SDR (dB)": (lambda wave, copy, rate: metrics.si_sdr(wave, copy), 1),
+    "mel distance (dB)": (metrics.mel_distance, 2),
+    "STFT distance (dB)": (lambda wave, copy, rate: metrics.stft_distance(wave, copy), 2),
+    "DNSMOS of the original": (lambda wave, copy, rate: metrics.dnsmos(wave, rate), 2),
+    "DNSMOS of the reconstruction": (lambda wave, copy, rate: metrics.dnsmos(copy, rate), 2),
+    "speaker similarity": (lambda wave, copy, rate: metrics.speaker_similarity(wave, copy), 3),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _common.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--peer", help="a codec of transformers instead of ours: folder or hub id")
     parser.add_argument("--asr", default="openai/whisper-base", help="a Whisper: folder, hub id or name")
     parser.add_argument("--no-asr", action="store_true", help="leave the word errors out")
     arguments = parser.parse_args(argv)
@@ -41,33 +60,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = audio_files(arguments.data)
     texts = [] if arguments.no_asr else read_texts(arguments.data)
     judge = WhisperJudge(arguments.asr) if texts else None
-    codec, named = _common.load_codec(arguments.codec)
-    waves = [load_audio(file, codec.sample_rate) for file in files]
+    waves = [load_audio(file, RATE) for file in files]
     with _common.progress() as tell:
-        made = reconstruct(codec, waves, lambda done: tell("reconstruct", done, len(waves)))
-        rows = quality(waves, made, codec.sample_rate, arguments.seed, lambda done: tell("compare", done, len(waves)))
+
+        def step(done: int) -> None:
+            tell("reconstruct", done, len(waves))
+
+        if arguments.peer:
+            made, about = through_peer(arguments.peer, waves, step)
+        else:
+            made, about = through_ours(arguments, waves, step)
+        rows, missing = quality(waves, made, arguments.seed, lambda done: tell("compare", done, len(waves)))
         if judge is not None:
-            rows |= recognition(judge, waves, made, texts, codec.sample_rate, arguments.seed, tell)
-    sizes = [math.log2(len(vocabulary)) for vocabulary in codec.vocabularies]
-    bits = sum(codec.frame_rate / stride * size for stride, size in zip(codec.strides, sizes, strict=True))
+            rows |= recognition(judge, waves, made, texts, RATE, arguments.seed, tell)
     content = {
-        "codec": named,
+        **about,
         "data": {
             "name": arguments.data.resolve().name,
             "clips": len(files),
-            "seconds": sum(map(len, waves)) / codec.sample_rate,
+            "seconds": sum(map(len, waves)) / RATE,
         },
-        "tokens_per_second": codec.tokens_per_second,
-        "bits_per_second": bits,
         "asr": Path(arguments.asr).name if judge else None,
         "rows": {name: asdict(row) if row.n else {"n": 0} for name, row in rows.items()},
+        "missing": missing,
         "provenance": provenance(arguments.seed),
     }
     lines = [[name, *shown(name, row), row.n] for name, row in rows.items()]
-    summary = f"{codec.tokens_per_second:.1f} tokens/s, {bits:.0f} bit/s"
-    _common.report(
-        arguments, content, f"{summary}\n\n{_common.table(['measure', 'mean', '95 % interval', 'clips'], lines)}"
-    )
+    summary = f"{about['tokens_per_second']:.1f} tokens/s, {about['bits_per_second']:.0f} bit/s"
+    table = _common.table(["measure", "mean", "95 % interval", "clips"], lines)
+    _common.report(arguments, content, "\n\n".join([summary, table, *missing]))
     return 0
 
 
@@ -79,25 +100,57 @@ def read_texts(folder: Path) -> list[str]:
     return [row.cells["text"] for row in rows] if "text" in rows[0].cells else []
 
 
-def reconstruct(codec: LLMCodec, waves: Sequence[Tensor], tell: Callable[[int], None]) -> list[Tensor]:
+def through_ours(
+    arguments: Any, waves: Sequence[Tensor], tell: Callable[[int], None]
+) -> tuple[list[Tensor], dict[str, Any]]:
+    """Copies of the clips, and what made them."""
+    codec, named = _common.load_codec(arguments.codec)
     made: list[Tensor] = []
+    codes: list[AudioCodes] = []
     for start in range(0, len(waves), BATCH):
-        made += codec.decode(codec.encode(waves[start : start + BATCH]))
+        batch = [load_audio(wave, codec.sample_rate, RATE) for wave in waves[start : start + BATCH]]
+        codes.append(codec.encode(batch))
+        copies = codec.decode(codes[-1])
+        made += [load_audio(copy, RATE, codec.sample_rate) for copy in copies]
         tell(len(made))
-    return made
+    sizes = [math.log2(len(vocabulary)) for vocabulary in codec.vocabularies]
+    bits = sum(codec.frame_rate / stride * size for stride, size in zip(codec.strides, sizes, strict=True))
+    use = [layer.as_dict() for layer in metrics.codebook_use(codec, codes)]
+    about = {"codec": named, "tokens_per_second": codec.tokens_per_second, "bits_per_second": bits, "use": use}
+    return made, about
+
+
+def through_peer(
+    name: str, waves: Sequence[Tensor], tell: Callable[[int], None]
+) -> tuple[list[Tensor], dict[str, Any]]:
+    """The same with a codec of transformers, at its lowest rate."""
+    model = transformers_codec(locate(name))
+    made, counts, bits = [], 0, 0.0
+    for done, wave in enumerate(waves, 1):
+        codes = model.encode(load_audio(wave, model.sample_rate, RATE))
+        copy = load_audio(model.decode(codes), RATE, model.sample_rate)[: len(wave)]
+        made.append(torch.nn.functional.pad(copy, (0, len(wave) - len(copy))))
+        counts += codes.numel()
+        bits += codes.numel() * math.log2(model.codebook_size)
+        tell(done)
+    seconds = sum(map(len, waves)) / RATE
+    about = {"codec": {"name": _common.codec_name(name)}, "tokens_per_second": counts / seconds}
+    return made, {**about, "bits_per_second": bits / seconds}
 
 
 def quality(
-    waves: Sequence[Tensor], made: Sequence[Tensor], rate: int, seed: int, tell: Callable[[int], None]
-) -> dict[str, Interval]:
-    rows = []
-    for done, (wave, copy) in enumerate(zip(waves, made, strict=True), 1):
-        rows.append(
-            (metrics.stoi(wave, copy, rate), metrics.pesq(wave, copy, rate), metrics.si_sdr(wave, copy),
-             metrics.mel_distance(wave, copy, rate))
-        )  # fmt: skip
-        tell(done)
-    return {name: bootstrap(column, seed) for name, column in zip(DIGITS, np.array(rows).T, strict=True)}
+    waves: Sequence[Tensor], made: Sequence[Tensor], seed: int, tell: Callable[[int], None]
+) -> tuple[dict[str, Interval], list[str]]:
+    """Every measure that can be had, and why the others cannot."""
+    found, missing = {}, []
+    for done, (name, (measure, _)) in enumerate(MEASURES.items(), 1):
+        try:
+            column = [measure(wave, copy, RATE) for wave, copy in zip(waves, made, strict=True)]
+            found[name] = bootstrap(column, seed)
+        except ModelError as error:
+            missing.append(f"Without {name}: {error}")
+        tell(done * len(waves) // len(MEASURES))
+    return found, missing
 
 
 def recognition(
@@ -121,9 +174,9 @@ def recognition(
 def shown(name: str, row: Interval) -> tuple[Any, Any]:
     if not row.n:
         return "-", "-"
-    if name not in DIGITS:
+    if name not in MEASURES:
         return f"{100 * row.value:.1f} %", f"{100 * row.low:.1f} - {100 * row.high:.1f}"
-    digits = DIGITS[name]
+    digits = MEASURES[name][1]
     return f"{row.value:.{digits}f}", f"{row.low:.{digits}f} - {row.high:.{digits}f}"
 
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -134,15 +135,16 @@ def stoi(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
             return math.nan
 
 
-def pesq(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
-    """Wideband PESQ of waveforms [T] at 16 kHz, 1.0..4.64; NaN where it finds no speech or the clip is too short."""
+def pesq(reference: Tensor, estimate: Tensor, sample_rate: int, band: str = "wb") -> float:
+    """PESQ of waveforms [T] at 16 kHz, wide band (1.0..4.64) or, with "nb", narrow band (1.0..4.55); NaN where it finds
+    no speech or the clip is too short."""
     try:
         from pesq import PesqError
         from pesq import pesq as measure
     except ImportError as error:
         raise _missing("PESQ", "pesq") from error
     try:
-        return float(measure(sample_rate, reference.numpy(), estimate.numpy(), "wb"))
+        return float(measure(sample_rate, reference.numpy(), estimate.numpy(), band))
     except PesqError:
         return math.nan
 
@@ -168,6 +170,44 @@ def mel_distance(reference: Tensor, estimate: Tensor, sample_rate: int) -> float
         return 10 * torch.log10((spectrum.abs().square().T @ weights).clamp(min=1e-8))
 
     return float((decibels(reference) - decibels(estimate)).abs().mean())
+
+
+def stft_distance(reference: Tensor, estimate: Tensor) -> float:
+    """Mean absolute difference in dB of STFT magnitudes of waveforms [T], windows of 512, 1024 and 2048, floored at -80
+    dB full scale."""
+    found = []
+    for size in (512, 1024, 2048):
+        window = torch.hann_window(size)
+        both = torch.nn.functional.pad(torch.stack([reference, estimate]).float(), (size // 2, size // 2))
+        spectra = torch.stft(both, size, size // 4, window=window, center=False, return_complex=True) / window.sum()
+        first, second = 20 * torch.log10(spectra.abs().clamp(min=1e-4))
+        found.append(float((first - second).abs().mean()))
+    return sum(found) / len(found)
+
+
+def dnsmos(wave: Tensor, sample_rate: int) -> float:
+    """DNSMOS P.835 overall quality of a waveform [T] at 16 kHz, 1..5, without a reference (Reddy et al. 2022)."""
+    try:
+        from speechmos import dnsmos as measure
+    except ImportError as error:
+        raise _missing("DNSMOS", "speechmos") from error
+    peak = float(wave.abs().max())
+    return float(measure.run((wave / max(1.0, peak)).numpy(), sample_rate)["ovrl_mos"])
+
+
+def speaker_similarity(reference: Tensor, estimate: Tensor) -> float:
+    """Cosine of the speaker embeddings of two waveforms [T] at 16 kHz, 0..1 (Wan et al. 2018, by Resemblyzer)."""
+    encoder = _speaker_encoder()
+    return float(encoder.embed_utterance(reference.numpy()) @ encoder.embed_utterance(estimate.numpy()))
+
+
+@cache
+def _speaker_encoder() -> Any:
+    try:
+        from resemblyzer import VoiceEncoder
+    except ImportError as error:
+        raise ModelError("speaker similarity needs the package resemblyzer") from error
+    return VoiceEncoder("cpu", verbose=False)
 
 
 def normalise_text(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ConfigError, ModelError
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -67,6 +67,23 @@ def test_reconstruct(run, sounds):
     pytest.importorskip("pystoi")
     pytest.importorskip("pesq")
     code, written, printed = run("reconstruct", "--data", sounds, "--no-asr")
-    assert code == 0 and set(written["rows"]) == {"STOI", "PESQ wb", "SI-SDR (dB)", "mel distance (dB)"}
+    measured = {"STOI", "PESQ wb", "PESQ nb", "SI-SDR (dB)", "mel distance (dB)", "STFT distance (dB)"}
+    assert code == 0 and measured <= set(written["rows"])
+    assert len(written["rows"]) + len(written["missing"]) == 9
     assert written["bits_per_second"] == pytest.approx(5 * written["tokens_per_second"])
     assert "PESQ wb" in printed
+
+
+def test_reconstruct_with_a_codec_of_transformers(run, sounds, tmp_path):
+    pytest.importorskip("pystoi")
+    from transformers import EncodecConfig, EncodecModel, LlamaConfig
+
+    EncodecModel(EncodecConfig(num_filters=4, hidden_size=16, codebook_dim=16, num_lstm_layers=1)).save_pretrained(
+        tmp_path / "peer"
+    )
+    _, written, _ = run("reconstruct", "--data", sounds, "--no-asr", "--peer", tmp_path / "peer")
+    assert written["tokens_per_second"] == pytest.approx(150, rel=0.1)
+    assert written["rows"]["STFT distance (dB)"]["value"] > 0
+    LlamaConfig().save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match="a model of type llama, not encodec, dac or mimi"):
+        run("reconstruct", "--data", sounds, "--no-asr", "--peer", tmp_path / "other")
