@@ -9,24 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.distributed.nn
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, LayerConfig, SpectralConfig
 
 
-def over_processes(value: Tensor) -> Tensor:
-    """The sum of a tensor over all processes of a distributed run, differentiable; itself in a single process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.nn.functional.all_reduce(value)
-    return value
-
-
 class QueryNorm(nn.Module):
-    """Zero mean and unit variance per dimension, over all valid frames seen in training (batch norm, no affine).
-
-    Of several processes each sees the statistics of all.
-    """
+    """Zero mean and unit variance per dimension, over all valid frames seen in training (batch norm, no affine)."""
 
     mean: Tensor
     variance: Tensor
@@ -41,9 +30,9 @@ class QueryNorm(nn.Module):
         """x [B, T, d], mask [B, T, 1]."""
         mean, variance = self.mean, self.variance
         if self.training:
-            count = over_processes(mask.sum()).clamp(min=2)
-            mean = over_processes((x * mask).sum((0, 1))) / count
-            variance = over_processes(((x - mean).square() * mask).sum((0, 1))) / count
+            count = mask.sum().clamp(min=2)
+            mean = (x * mask).sum((0, 1)) / count
+            variance = ((x - mean).square() * mask).sum((0, 1)) / count
             with torch.no_grad():
                 self.mean.lerp_(mean, self.momentum)
                 self.variance.lerp_(variance, self.momentum)

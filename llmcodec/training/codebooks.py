@@ -20,7 +20,7 @@ from llmcodec.training.cache import FeatureCache
 
 
 class ProjectedCodebook(nn.Module):
-    """Frozen embeddings [V, E] -> unit rows [V, d] by one linear map; rows are standardised per dimension before."""
+    """Frozen embeddings [V, E] -> unit rows [V, d] by one affine map; rows are standardised per dimension before."""
 
     embeddings: Tensor
 
@@ -28,17 +28,23 @@ class ProjectedCodebook(nn.Module):
         super().__init__()
         centred = embeddings.float() - embeddings.float().mean(0)
         self.register_buffer("embeddings", centred / centred.std(), persistent=False)
-        self.projection = nn.Linear(embeddings.shape[1], dim, bias=False)
+        self.projection = nn.Linear(embeddings.shape[1], dim)
         nn.init.normal_(self.projection.weight, std=embeddings.shape[1] ** -0.5)
+        nn.init.zeros_(self.projection.bias)
         self.standardise = True
 
     def fit(self, rows: Tensor) -> float:
         """Set the projection to the least-squares map onto `rows` [V, d] and freeze it; returns the explained variance.
 
-        Exact when there are no more words than embedding dimensions.
+        Exact when there are no more words than embedding dimensions. Centred embeddings have a direction of no variance,
+        which `rcond` keeps out: a solution with huge weights there would be lost to rounding.
         """
-        solution = torch.linalg.lstsq(self.embeddings.double(), rows.double(), driver="gelsd").solution
+        mean = rows.double().mean(0)
+        solution = torch.linalg.lstsq(
+            self.embeddings.double(), rows.double() - mean, rcond=1e-5, driver="gelsd"
+        ).solution
         self.projection.weight.data = solution.T.float().contiguous()
+        self.projection.bias.data = mean.float()
         self.projection.requires_grad_(False)
         self.standardise = False
         return 1 - float((self.projection(self.embeddings) - rows).square().sum() / rows.square().sum())

@@ -87,8 +87,8 @@ def test_the_running_mean_is_exported_and_moves_slower(train, recipe, tmp_path):
     train(recipe(), tmp_path / "plain")
     train(recipe(ema=0.9), tmp_path / "mean")
     plain, mean = (load_file(tmp_path / run / "codec" / "model.safetensors") for run in ("plain", "mean"))
-    raw = weights(tmp_path / "mean")
-    assert all(torch.equal(value, raw[name]) for name, value in weights(tmp_path / "plain").items())
+    one, other = weights(tmp_path / "plain"), weights(tmp_path / "mean")
+    assert all(torch.equal(one[name], other[name]) for name in one if not name.endswith(".table"))
     assert not torch.equal(plain["decoder.to_gains.weight"], mean["decoder.to_gains.weight"])
 
 
@@ -109,7 +109,8 @@ def test_the_prelude_teaches_the_semantic_layer_alone(train, recipe, steps, tmp_
     train(recipe({"prelude": {"steps": 30, "batch_size": 6}}, steps=1), tmp_path / "run")
     assert all(set(step) == {"distillation", "semantic", "total"} for step in steps[:30])
     assert {"stft", "mel"} < set(steps[30])
-    assert sum(step["distillation"] for step in steps[-8:]) < 0.9 * sum(step["distillation"] for step in steps[:8])
+    assert "distillation" not in steps[30]
+    assert sum(step["distillation"] for step in steps[22:30]) < 0.9 * sum(step["distillation"] for step in steps[:8])
 
 
 def test_losses_rate_and_codebook_use_are_logged(train, recipe, tmp_path):
@@ -156,7 +157,7 @@ def test_a_refused_recipe_leaves_the_folder_to_the_next(train, recipe, tmp_path)
     ("fields", "reason"),
     [
         ({"data": {"balance": {"music": 1.0}}}, "data.balance: no clip is of kind music"),
-        ({"data": {"exclude": ["*"]}}, "every row is excluded"),
+        ({"data": {"exclude": ["*"]}}, "every clip is excluded"),
         ({"semantic": {"sample_clips": 1}, "data": {"crop_seconds": 0.24}}, r"cannot give 12 words"),
         (
             {"layers": [{"name": "a", "stride": 2, "lookup_dim": 8, "words": {"source": "llm", "size": 9999}}]},
@@ -192,9 +193,10 @@ def free_port():
 
 
 def test_two_processes_learn_as_one_with_twice_the_batch(train, recipe, data, cache_root, tmp_path):
-    settings = recipe({"log_every": 1}, steps=5, batch_size=2)
+    fields = {"log_every": 1, "losses": {"stft": 0.0, "entropy": 0.0}}  # without those that are no means over frames
+    settings = recipe(fields, steps=5, batch_size=4)
     (tmp_path / "recipe.json").write_text(settings.model_dump_json())  # JSON is YAML
-    train(recipe({"log_every": 1}, steps=5, batch_size=4), tmp_path / "one")
+    train(recipe(fields, steps=5, batch_size=8), tmp_path / "one")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
     command = ["train", tmp_path / "recipe.json", "--data", data, "--out", tmp_path / "two", "--cache", cache_root]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -203,7 +205,7 @@ def test_two_processes_learn_as_one_with_twice_the_batch(train, recipe, data, ca
         check=True,
         env=environment,
     )
-    for name in ("stft", "mel", "distillation", "commitment"):
+    for name in ("mel", "distillation", "commitment"):
         one, two = (scalars(tmp_path / run, f"loss/{name}") for run in ("one", "two"))
         assert len(two) == 5 and two == pytest.approx(one, rel=0.03)
     assert LLMCodec.from_pretrained(tmp_path / "two" / "codec").config == settings.codec_config()
@@ -240,7 +242,8 @@ def test_words_of_the_prelude_are_held_in_the_main_steps(train, recipe, steps, t
     )
 
 
-def test_words_that_do_not_fit_are_refused(train, recipe, tiny_codec, tmp_path):
-    tiny_codec.save_checkpoint(tmp_path / "other")
+def test_words_that_do_not_fit_are_refused(train, recipe, tmp_path):
+    wider = recipe().backbone | {"listener_width": 24}
+    other = train(recipe({"backbone": wider}), tmp_path / "other")
     with pytest.raises(ConfigError, match="semantic.codec: its first layer is not of the recipe's sizes"):
-        train(recipe({"semantic": {"codec": str(tmp_path / "other")}}), tmp_path / "run")
+        train(recipe({"semantic": {"codec": str(other)}}), tmp_path / "run")
