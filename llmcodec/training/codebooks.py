@@ -23,14 +23,15 @@ class ProjectedCodebook(nn.Module):
     """Frozen embeddings [V, E] -> unit rows [V, d] by one affine map; rows are standardised per dimension before."""
 
     embeddings: Tensor
+    offset: Tensor
 
     def __init__(self, embeddings: Tensor, dim: int) -> None:
         super().__init__()
         centred = embeddings.float() - embeddings.float().mean(0)
         self.register_buffer("embeddings", centred / centred.std(), persistent=False)
-        self.projection = nn.Linear(embeddings.shape[1], dim)
+        self.projection = nn.Linear(embeddings.shape[1], dim, bias=False)
         nn.init.normal_(self.projection.weight, std=embeddings.shape[1] ** -0.5)
-        nn.init.zeros_(self.projection.bias)
+        self.register_buffer("offset", torch.zeros(dim))
         self.standardise = True
 
     def fit(self, rows: Tensor) -> float:
@@ -44,16 +45,19 @@ class ProjectedCodebook(nn.Module):
             self.embeddings.double(), rows.double() - mean, rcond=1e-5, driver="gelsd"
         ).solution
         self.projection.weight.data = solution.T.float().contiguous()
-        self.projection.bias.data = mean.float()
+        self.offset.copy_(mean)
         self.projection.requires_grad_(False)
         self.standardise = False
-        return 1 - float((self.projection(self.embeddings) - rows).square().sum() / rows.square().sum())
+        return 1 - float((self._projected() - rows).square().sum() / rows.square().sum())
 
     def forward(self) -> Tensor:
-        table = self.projection(self.embeddings)
+        table = self._projected()
         if self.standardise:
             table = (table - table.mean(0)) / (table.std(0) + 1e-5)
         return nn.functional.normalize(table, dim=-1)
+
+    def _projected(self) -> Tensor:
+        return self.projection(self.embeddings) + self.offset
 
 
 @dataclass(frozen=True)
