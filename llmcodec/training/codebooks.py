@@ -20,9 +20,10 @@ from llmcodec.training.cache import FeatureCache
 
 
 class ProjectedCodebook(nn.Module):
-    """Frozen embeddings [V, E] -> unit rows [V, d] by one linear map; rows are standardised per dimension before."""
+    """Frozen embeddings [V, E] -> unit rows [V, d] by one affine map; rows are standardised per dimension before."""
 
     embeddings: Tensor
+    offset: Tensor
 
     def __init__(self, embeddings: Tensor, dim: int) -> None:
         super().__init__()
@@ -30,24 +31,33 @@ class ProjectedCodebook(nn.Module):
         self.register_buffer("embeddings", centred / centred.std(), persistent=False)
         self.projection = nn.Linear(embeddings.shape[1], dim, bias=False)
         nn.init.normal_(self.projection.weight, std=embeddings.shape[1] ** -0.5)
+        self.register_buffer("offset", torch.zeros(dim))
         self.standardise = True
 
     def fit(self, rows: Tensor) -> float:
         """Set the projection to the least-squares map onto `rows` [V, d] and freeze it; returns the explained variance.
 
-        Exact when there are no more words than embedding dimensions.
+        Exact when there are no more words than embedding dimensions. Centred embeddings have one direction of no variance
+        that `rcond` keeps out: a solution with huge weights there would be lost to rounding.
         """
-        solution = torch.linalg.lstsq(self.embeddings.double(), rows.double(), driver="gelsd").solution
+        mean = rows.double().mean(0)
+        solution = torch.linalg.lstsq(
+            self.embeddings.double(), rows.double() - mean, rcond=1e-5, driver="gelsd"
+        ).solution
         self.projection.weight.data = solution.T.float().contiguous()
+        self.offset.copy_(mean)
         self.projection.requires_grad_(False)
         self.standardise = False
-        return 1 - float((self.projection(self.embeddings) - rows).square().sum() / rows.square().sum())
+        return 1 - float((self._projected() - rows).square().sum() / rows.square().sum())
 
     def forward(self) -> Tensor:
-        table = self.projection(self.embeddings)
+        table = self._projected()
         if self.standardise:
             table = (table - table.mean(0)) / (table.std(0) + 1e-5)
         return nn.functional.normalize(table, dim=-1)
+
+    def _projected(self) -> Tensor:
+        return self.projection(self.embeddings) + self.offset
 
 
 @dataclass(frozen=True)
