@@ -37,8 +37,8 @@ class ProjectedCodebook(nn.Module):
     def fit(self, rows: Tensor) -> float:
         """Set the projection to the least-squares map onto `rows` [V, d] and freeze it; returns the explained variance.
 
-        Exact when there are no more words than embedding dimensions. Centred embeddings have one direction of no variance
-        that `rcond` keeps out: a solution with huge weights there would be lost to rounding.
+        Exact when there are no more words than embedding dimensions. Centred embeddings have one direction without
+        variance, which `rcond` keeps out: a solution with huge weights there would be lost to rounding.
         """
         mean = rows.double().mean(0)
         solution = torch.linalg.lstsq(
