@@ -179,35 +179,30 @@ def test_the_learning_rate_warms_up_and_falls(recipe):
     assert factors[150] == pytest.approx(0.02)
 
 
-def scalars(run, name):
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    log = reader.EventAccumulator(str(run / "logs"))
-    log.Reload()
-    return [event.value for event in log.Scalars(name)]
-
-
 def free_port():
     with socket.socket() as one:
         one.bind(("localhost", 0))
         return one.getsockname()[1]
 
 
+def moved(start, end):
+    """How the weights of a run went from its first step to its last, as one vector."""
+    return torch.cat([(end[name] - start[name]).flatten() for name in start if name.startswith("codec.decoder.trunk")])
+
+
 def test_two_processes_learn_as_one_with_twice_the_batch(train, recipe, data, cache_root, tmp_path):
-    fields = {"log_every": 1, "losses": {"stft": 0.0, "entropy": 0.0}}  # without those that are no means over frames
-    settings = recipe(fields, steps=5, batch_size=4)
+    fields = {"losses": {"stft": 0.0, "entropy": 0.0}}  # those two are no means over clips
+    settings = recipe(fields, steps=5, batch_size=4, learning_rate=1e-4)
     (tmp_path / "recipe.json").write_text(settings.model_dump_json())  # JSON is YAML
-    train(recipe(fields, steps=5, batch_size=8), tmp_path / "one")
+    train(settings, tmp_path / "start", max_minutes=1e-9)
+    train(recipe(fields, steps=5, batch_size=8, learning_rate=1e-4), tmp_path / "one")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    launch += [f"--main_process_port={free_port()}", "-m", "llmcodec"]
     command = ["train", tmp_path / "recipe.json", "--data", data, "--out", tmp_path / "two", "--cache", cache_root]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run(
-        [*launch, f"--main_process_port={free_port()}", "-m", "llmcodec", *command, "--threads", "1"],
-        check=True,
-        env=environment,
-    )
-    for name in ("mel", "distillation", "commitment"):
-        one, two = (scalars(tmp_path / run, f"loss/{name}") for run in ("one", "two"))
-        assert len(two) == 5 and two == pytest.approx(one, rel=0.03)
+    subprocess.run([*launch, *command, "--threads", "1"], check=True, env=environment)
+    one, two = (moved(weights(tmp_path / "start"), weights(tmp_path / run)) for run in ("one", "two"))
+    assert torch.nn.functional.cosine_similarity(one, two, dim=0) > 0.8
     assert LLMCodec.from_pretrained(tmp_path / "two" / "codec").config == settings.codec_config()
 
 
@@ -222,11 +217,13 @@ def test_words_of_another_codec_are_taken_over_and_held(train, recipe, steps, so
     second = train(recipe({"seed": 5, "semantic": {"codec": str(first)}}), tmp_path / "second")
     assert "distillation" in steps[0] and not {"distillation", "semantic"} & set(steps[6])
     one, other = LLMCodec.from_pretrained(first), LLMCodec.from_pretrained(second)
+    tables = [codec.quantizer.layers[0].table for codec in (one, other)]
+    assert torch.allclose(*tables, atol=1e-3)
     assert one.vocabularies[0] == other.vocabularies[0]
     assert torch.equal(one.encode(sound(20_000)).layers[0], other.encode(sound(20_000)).layers[0])
-    assert all(
-        torch.equal(value, listener(tmp_path / "second")[name]) for name, value in listener(tmp_path / "first").items()
-    )
+    held = listener(tmp_path / "second")
+    for name, value in listener(tmp_path / "first").items():
+        assert name.endswith(".table") or torch.equal(value, held[name])
     before, after = (load_file(folder / "model.safetensors")["encoder.embed.weight"] for folder in (first, second))
     assert not torch.equal(before, after)
 
