@@ -14,8 +14,7 @@ settings.load_profile("untimed")
 TINY = CodecConfig(
     latent_dim=16,
     backbone=SpectralConfig(
-        mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, listener_width=16,
-        listener_depth=2, context_width=16, context_depth=1,
+        mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, context_width=16, context_depth=1,
         decoder_width=16, decoder_depth=2, fine_width=8, fine_depth=1,
     ),
     layers=(

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, ConvConfig
-from llmcodec.codec.excitation import START, Decoded, Origin
 
 HEAD_WIDTH = 64
 DILATIONS = (1, 3, 9)
@@ -212,34 +211,34 @@ class ConvDecoder(nn.Module):
         self,
         latent: Tensor,
         mask: Tensor,
-        pitch: Tensor | None = None,
-        origin: Origin = START,
+        first_frame: int = 0,
         draws: Sequence[Tensor] | None = None,
-    ) -> Decoded:
-        """latent [B, F, latent_dim], mask [B, F, 1] -> wave [B, F * hop]; there is no pitch.
+    ) -> Tensor:
+        """latent [B, F, latent_dim], mask [B, F, 1] -> wave [B, F * hop].
 
-        draws: per block, standard normal noise [B, 1, length of the block's output].
+        first_frame: how many frames of the clip lie before. draws: per block, standard normal noise, [B, 1, length of
+        the block's output].
         """
         valid = Valid.of(mask)
         x = self.first(valid(latent.transpose(1, 2)))
         if self.attention is not None:
             x = self.attention(x)
         if draws is None:
-            draws = self._fixed_noise(mask.shape[1], origin)
+            draws = self._fixed_noise(mask.shape[1], first_frame)
         for block, noise in zip(self.blocks, draws, strict=True):
             x = block(x, valid, noise.to(x))
-        return Decoded(self.last(valid(self.snake(x))).tanh()[:, 0])
+        return self.last(valid(self.snake(x))).tanh()[:, 0]
 
     def noise_lengths(self, frames: int) -> list[int]:
         """Samples of noise that each block takes for so many frames."""
         return [frames * scale for scale in accumulate(self.net.strides[::-1], mul)]
 
-    def _fixed_noise(self, frames: int, origin: Origin) -> list[Tensor]:
-        """Per block, the part of an endless noise that begins at `origin`: [1, 1, length]."""
+    def _fixed_noise(self, frames: int, first_frame: int) -> list[Tensor]:
+        """Per block, the part of an endless noise that begins at that frame: [1, 1, length]."""
         draws = []
         for block, scale in enumerate(self.noise_lengths(1)):
             noise = torch.randn(NOISE_FRAMES * scale, generator=torch.Generator().manual_seed(block))
-            places = torch.arange(frames * scale) + origin.hops * scale
+            places = torch.arange(frames * scale) + first_frame * scale
             draws.append(noise[places % len(noise)][None, None])
         return draws
 

@@ -20,7 +20,6 @@ from llmcodec.codec import streaming
 from llmcodec.codec.backbones import build_backbone
 from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
-from llmcodec.codec.excitation import START, Decoded, Origin
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
 from llmcodec.errors import AudioError, ModelError, first_line
 from llmcodec.vocabulary import Vocabulary
@@ -69,16 +68,15 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         return next(self.parameters()).device
 
     def forward(
-        self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None, pitch: Tensor | None = None
-    ) -> tuple[Decoded, list[LayerOutput]]:
-        """For training: wave [B, T] of whole frames, mask [B, F, 1] -> what was decoded, layer outputs.
+        self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[LayerOutput]]:
+        """For training: wave [B, T] of whole frames, mask [B, F, 1] -> wave [B, T], layer outputs.
 
-        `tables` replaces the stored codebooks while their projections are being trained, `pitch` [B, n] in Hz the
-        decoded one.
+        `tables` replaces the stored codebooks while their projections are being trained.
         """
         latent, context = self.encoder(wave, mask)
         quantised, outputs = self.quantizer(latent, context, mask, tables)
-        return self.decoder(quantised, mask, pitch), outputs
+        return self.decoder(quantised, mask), outputs
 
     def encode(self, waves: Tensor | Sequence[Tensor]) -> AudioCodes:
         """One waveform float32 [T] or a list of them (any lengths) at `sample_rate` -> codes, one row per waveform.
@@ -111,7 +109,7 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
             if int(codes.samples[group[0]]) > limit:
                 waves.append(torch.cat(list(self.stream_decode(codes[group[0]]))))
             else:
-                waves.extend(self._decode_batch(AudioCodes.cat([codes[number] for number in group]))[0])
+                waves.extend(self._decode_batch(AudioCodes.cat([codes[number] for number in group])))
         return waves
 
     def stream_encode(self, chunks: Iterable[Tensor]) -> Iterator[AudioCodes]:
@@ -149,15 +147,13 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         return AudioCodes(tuple(layers), samples)
 
     @torch.inference_mode()
-    def _decode_batch(self, codes: AudioCodes, origin: Origin = START) -> tuple[list[Tensor], Tensor | None]:
-        """-> waveforms, and the phase of the decoder's source at the start of each of its spectra [B, n]."""
+    def _decode_batch(self, codes: AudioCodes, first_frame: int = 0) -> list[Tensor]:
         frames = -(-codes.samples // self.config.frame_samples)
         mask = self._mask(-(-frames // self.config.window) * self.config.window)
         latent = self.quantizer.decode([layer.clamp(min=0).to(self.device) for layer in codes.layers], mask.shape[1])
         latent = latent * nn.functional.pad(self._mask(frames), (0, 0, 0, mask.shape[1] - int(frames.max())))
-        decoded = self.decoder(latent, mask, origin=origin)
-        waves = zip(decoded.wave.cpu(), codes.samples.tolist(), strict=True)
-        return [row[:count] for row, count in waves], decoded.phases
+        wave = self.decoder(latent, mask, first_frame).cpu()
+        return [row[:count] for row, count in zip(wave, codes.samples.tolist(), strict=True)]
 
     def _mask(self, frames: Tensor) -> Tensor:
         """frames long [B] -> float [B, max, 1]: 1 on a clip's frames, 0 behind."""

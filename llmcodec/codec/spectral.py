@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
-from llmcodec.codec.excitation import START, Decoded, Excitation, Origin
 
 
 class ConvNeXtBlock(nn.Module):
@@ -44,30 +43,8 @@ class ConvNeXtStack(nn.Module):
         return self.norm(x)
 
 
-class Listener(nn.Module):
-    """Log mel energies -> context at the stride of the layer that is chosen from it.
-
-    It shares nothing with what encodes the rest, so that the words of that layer can be kept while all else is trained
-    anew.
-    """
-
-    def __init__(self, net: SpectralConfig, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.embed = nn.Linear(net.mels * net.spectra_per_frame, net.listener_width)
-        self.trunk = ConvNeXtStack(net.listener_width, net.listener_depth, net.kernel, net.expansion)
-        self.to_context = nn.Linear(net.listener_width * stride, net.context_width)
-        self.context = ConvNeXtStack(net.context_width, net.context_depth, net.kernel, net.expansion)
-
-    def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        """mel [B, F, spectra_per_frame * mels], mask [B, F, 1] -> context [B, F / stride, context_width]."""
-        hidden = self.trunk(self.embed(mel), mask) * mask
-        grouped = hidden.unflatten(1, (-1, self.stride)).flatten(2)
-        return self.context(self.to_context(grouped), mask[:, :: self.stride])
-
-
 class SpectralEncoder(nn.Module):
-    """Waveform -> latent at the frame rate, and context if a layer is chosen from it."""
+    """Waveform -> latent at the frame rate, and context at the stride of the layer that is chosen from it."""
 
     window: Tensor
     mel_weights: Tensor
@@ -75,6 +52,7 @@ class SpectralEncoder(nn.Module):
     def __init__(self, config: CodecConfig, net: SpectralConfig) -> None:
         super().__init__()
         self.net = net
+        self.context_stride = config.context_stride
         self.register_buffer("window", torch.hann_window(net.fft_size), persistent=False)
         self.register_buffer(
             "mel_weights", mel_filterbank(net.mels, net.fft_size, config.sample_rate), persistent=False
@@ -82,7 +60,9 @@ class SpectralEncoder(nn.Module):
         self.embed = nn.Linear(net.mels * net.spectra_per_frame, net.encoder_width)
         self.trunk = ConvNeXtStack(net.encoder_width, net.encoder_depth, net.kernel, net.expansion)
         self.to_latent = nn.Linear(net.encoder_width, config.latent_dim)
-        self.listener = Listener(net, config.context_stride) if config.context_stride else None
+        if self.context_stride:
+            self.to_context = nn.Linear(net.encoder_width * self.context_stride, net.context_width)
+            self.context = ConvNeXtStack(net.context_width, net.context_depth, net.kernel, net.expansion)
 
     def log_mel(self, wave: Tensor) -> Tensor:
         """Waveform [B, T] with T a multiple of the hop -> log mel energies [B, T / hop, mels], roughly in -1..1."""
@@ -93,26 +73,26 @@ class SpectralEncoder(nn.Module):
 
     def forward(self, wave: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """wave [B, T] of whole frames, mask [B, F, 1] -> latent [B, F, latent_dim], context [B, F / stride, width]."""
-        mel = self.log_mel(wave).reshape(*mask.shape[:2], -1)
-        latent = self.to_latent(self.trunk(self.embed(mel), mask))
-        return latent, None if self.listener is None else self.listener(mel, mask)
-
-    def listen(self, wave: Tensor, mask: Tensor) -> Tensor:
-        """The context alone."""
-        assert self.listener is not None
-        return self.listener(self.log_mel(wave).reshape(*mask.shape[:2], -1), mask)
+        mel = self.log_mel(wave)
+        hidden = self.embed(mel.reshape(*mask.shape[:2], -1))
+        hidden = self.trunk(hidden, mask)
+        latent = self.to_latent(hidden)
+        if not self.context_stride:
+            return latent, None
+        batch, frames, width = hidden.shape
+        grouped = (hidden * mask).reshape(batch, frames // self.context_stride, self.context_stride * width)
+        context = self.context(self.to_context(grouped), mask[:, :: self.context_stride])
+        return latent, context
 
     @property
     def reach(self) -> int:
         """Frames on either side that can change an output; blocks of a stream overlap by this much."""
-        blocks = self.net.encoder_depth
-        if self.listener is not None:
-            blocks = max(blocks, self.net.listener_depth + self.listener.stride * self.net.context_depth)
-        return blocks * (self.net.kernel // 2) + (self.listener.stride if self.listener else 0) + 1
+        blocks = self.net.encoder_depth + self.context_stride * self.net.context_depth
+        return blocks * (self.net.kernel // 2) + self.context_stride + 1
 
 
 class SpectralDecoder(nn.Module):
-    """Sum of the quantised layers at the frame rate -> waveform: the gains of two sources, and the pitch of one."""
+    """Sum of the quantised layers at the frame rate -> waveform."""
 
     window: Tensor
 
@@ -124,28 +104,21 @@ class SpectralDecoder(nn.Module):
         self.trunk = ConvNeXtStack(net.decoder_width, net.decoder_depth, net.kernel, net.expansion)
         self.split = nn.Linear(net.decoder_width, net.spectra_per_frame * net.fine_width)
         self.fine = ConvNeXtStack(net.fine_width, net.fine_depth, net.kernel, net.expansion)
-        self.to_pitch = nn.Linear(net.fine_width, net.pitch_bins)
-        self.to_gains = nn.Linear(net.fine_width, net.fft_size + 2)
-        nn.init.constant_(self.to_gains.bias, -3.0)  # begin quiet: log gains
-        self.excitation = Excitation(net, config.sample_rate)
+        self.to_spectrum = nn.Linear(net.fine_width, net.fft_size + 2)
+        nn.init.constant_(self.to_spectrum.bias[: net.fft_size // 2 + 1], -3.0)  # begin quiet: log magnitudes
 
-    def forward(
-        self, latent: Tensor, mask: Tensor, pitch: Tensor | None = None, origin: Origin = START
-    ) -> Decoded:  # fmt: skip
-        """latent [B, F, latent_dim], mask [B, F, 1]; pitch [B, n] in Hz in place of the decoded one, in training."""
+    def forward(self, latent: Tensor, mask: Tensor, first_frame: int = 0) -> Tensor:
+        """latent [B, F, latent_dim], mask [B, F, 1] -> waveform float32 [B, F * frame_samples].
+
+        first_frame: how many frames of the clip lie before; nothing depends on it here.
+        """
         hidden = self.trunk(self.embed(latent), mask)
         batch, frames, _ = hidden.shape
         hidden = self.split(hidden).reshape(batch, frames * self.net.spectra_per_frame, self.net.fine_width)
-        mask = mask.repeat_interleave(self.net.spectra_per_frame, dim=1)
-        hidden = self.fine(hidden, mask)
-        logits = self.to_pitch(hidden).float()
-        if pitch is None:
-            pitch = self.excitation.pitches[logits.argmax(-1)]
-        pulses, noise, phases = self.excitation(pitch, mask, self.window, origin)
-        gains = self.to_gains(hidden).float().clamp(max=6).exp()
-        pulse_gain, noise_gain = gains.chunk(2, dim=-1)
-        pieces = torch.fft.irfft(pulses * pulse_gain + noise * noise_gain, n=self.net.fft_size)
-        return Decoded(self._overlap_add(pieces, mask), logits, phases)
+        hidden = self.fine(hidden, mask.repeat_interleave(self.net.spectra_per_frame, dim=1))
+        log_magnitude, phase = self.to_spectrum(hidden).float().chunk(2, dim=-1)
+        pieces = torch.fft.irfft(torch.polar(log_magnitude.clamp(max=6).exp(), phase), n=self.net.fft_size)
+        return self._overlap_add(pieces, mask.repeat_interleave(self.net.spectra_per_frame, dim=1))
 
     def _overlap_add(self, pieces: Tensor, mask: Tensor) -> Tensor:
         """Pieces [B, n, fft_size], mask [B, n, 1] -> [B, n * hop], each sample over the window energy it received."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from llmcodec.codec.codes import AudioCodes
 from llmcodec.codec.config import CodecConfig
-from llmcodec.codec.excitation import Origin
 from llmcodec.errors import AudioError
 
 BLOCK_SECONDS = 20.0
@@ -51,27 +50,20 @@ def stream_encode(
 
 
 def stream_decode(
-    decode: Callable[[AudioCodes, Origin], tuple[list[Tensor], Tensor | None]],
-    codes: AudioCodes,
-    config: CodecConfig,
-    reach: int,
+    decode: Callable[[AudioCodes, int], list[Tensor]], codes: AudioCodes, config: CodecConfig, reach: int
 ) -> Iterator[Tensor]:
-    """`decode` turns codes into waveforms and source phases; the codes of one clip -> successive pieces [t] of its
-    waveform."""
+    """`decode` turns codes, and the number of frames before them, into waveforms; the codes of one clip -> successive
+    pieces [t] of its waveform."""
     if len(codes) != 1:
         raise AudioError(f"stream_decode takes the codes of one clip, not of {len(codes)}")
     unit = config.frame_samples * config.frames_multiple
     margin = -(-reach // config.frames_multiple) * unit
     block = max(1, round(BLOCK_SECONDS * config.sample_rate / unit)) * unit
     samples = int(codes.samples)
-    phase: Tensor | float = 0.0
     for start in range(0, samples, block):
         low, high = max(0, start - margin), min(samples, start + block + margin)
-        origin = Origin(low // config.backbone.hop, (start - low) // config.backbone.hop, phase)
-        waves, phases = decode(_cut(codes, low, high, config), origin)
-        yield waves[0][start - low : min(start + block, samples) - low]
-        if phases is not None and start + block < samples:
-            phase = phases[:, (start + block - low) // config.backbone.hop]
+        wave = decode(_cut(codes, low, high, config), low // config.frame_samples)[0]
+        yield wave[start - low : min(start + block, samples) - low]
 
 
 def join_codes(pieces: Sequence[AudioCodes]) -> AudioCodes:

@@ -6,12 +6,9 @@ module of their own; `trainer.train_step` adds whatever `Losses` weighs above ze
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from llmcodec.codec.config import SpectralConfig
 from llmcodec.codec.quantizer import LayerOutput
 from llmcodec.codec.spectral import mel_filterbank
 
@@ -84,18 +81,6 @@ def distillation_loss(output: LayerOutput, target: Tensor, table: Tensor, sharpn
 def consistency_loss(predicted: Tensor, features: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error between predicted and standardised teacher features [B, T, dim] (1.0: nothing explained)."""
     return masked_mean((predicted - features).square().mean(-1, keepdim=True), mask)
-
-
-def pitch_loss(logits: Tensor, pitch: Tensor, periodicity: Tensor, net: SpectralConfig) -> Tensor:
-    """Cross-entropy in nats of pitch logits [B, n, bins] with the bins nearest to `pitch` [B, n] in log frequency (two,
-    shared linearly), over what is periodic: weight 0 below a periodicity [B, n] of 0.5, 1 above 0.8."""
-    place = (pitch / net.pitch_low).log() / math.log(net.pitch_high / net.pitch_low) * (net.pitch_bins - 1)
-    low = place.floor().long().clamp(0, net.pitch_bins - 2)
-    share = (place - low).clamp(0, 1)
-    log_p = logits.log_softmax(-1)
-    found = log_p.gather(-1, torch.stack([low, low + 1], dim=-1))
-    loss = -(found[..., 0] * (1 - share) + found[..., 1] * share)
-    return masked_mean(loss, ((periodicity - 0.5) / 0.3).clamp(0, 1))
 
 
 def semantic_loss(predicted: Tensor, texts: Tensor, has_text: Tensor) -> Tensor:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from llmcodec.codec import LLMCodec, SpectralConfig
+from llmcodec.codec import LLMCodec
 from llmcodec.codec.quantizer import LayerOutput, QuantizerLayer
-from llmcodec.codec.spectral import SpectralEncoder
 from llmcodec.training import losses
 from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
 from llmcodec.training.data import Batch
-from llmcodec.training.pitch import track_pitch
 from llmcodec.training.recipe import Losses
 
 ENTROPY_POSITIONS = 256
@@ -32,7 +30,6 @@ class TrainingModel(nn.Module):
         self.codec = codec
         self.codebooks = nn.ModuleList(codebooks)
         self.weights, self.context_weight = weights, context
-        self.words_held = False
         for name in ("mean", "scale", "basis"):
             self.register_buffer(f"space_{name}", getattr(space, name))
         first, coarse = codec.config.layers[0], codec.config.latent_dim
@@ -41,13 +38,6 @@ class TrainingModel(nn.Module):
         self.coarse_to_features = nn.Linear(coarse, features)
         self.semantic_to_text = nn.Linear(first.lookup_dim, text_dim)
         self.reconstruction = losses.ReconstructionLoss(codec.sample_rate)
-
-    def hold_words(self) -> None:
-        """From now on the words of the layer chosen from context stay what they are."""
-        assert isinstance(self.codec.encoder, SpectralEncoder) and self.codec.encoder.listener is not None
-        self.words_held = True
-        self.codec.encoder.listener.requires_grad_(False)
-        self.codec.quantizer.layers[0].to_query.requires_grad_(False)
 
     def tables(self) -> list[Tensor]:
         return [codebook() for codebook in self.codebooks]
@@ -62,27 +52,17 @@ class TrainingModel(nn.Module):
     def forward(self, batch: Batch, prelude: bool = False) -> tuple[dict[str, Tensor], list[Tensor], Tensor | None]:
         """-> losses by name (unweighted scalars), the codes in use per layer (valid ones, flat), the decoded wave.
 
-        In the prelude only the semantic layer is computed, and only what its teachers say of it. While words are held
-        their teachers say nothing.
+        In the prelude only the semantic layer is computed, and only what its teachers say of it.
         """
         if prelude:
-            encoder = self.codec.encoder
-            assert isinstance(encoder, SpectralEncoder)
-            context = encoder.listen(batch.wave, batch.mask)
+            _, context = self.codec.encoder(batch.wave, batch.mask)
             table = self.codebooks[0]()
             _, output = self.codec.quantizer.layers[0](None, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)], None
         tables = self.tables()
-        net = self.codec.config.backbone
-        pitch = periodicity = None
-        if isinstance(net, SpectralConfig):
-            pitch, periodicity = track_pitch(batch.wave, net, self.codec.sample_rate)
-        made, outputs = self.codec(batch.wave, batch.mask, tables, pitch)
-        found = {} if self.words_held else self._taught(batch, outputs[0], tables[0])
-        found["stft"], found["mel"] = self.reconstruction(made.wave, batch.wave)
-        if isinstance(net, SpectralConfig) and pitch is not None and periodicity is not None:
-            assert made.pitch_logits is not None
-            found["pitch"] = losses.pitch_loss(made.pitch_logits, pitch, periodicity, net)
+        made, outputs = self.codec(batch.wave, batch.mask, tables)
+        found = self._taught(batch, outputs[0], tables[0])
+        found["stft"], found["mel"] = self.reconstruction(made, batch.wave)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]
@@ -91,7 +71,7 @@ class TrainingModel(nn.Module):
         found["entropy"] = torch.stack(
             [
                 losses.entropy_loss(output, table, ENTROPY_POSITIONS)
-                for output, table in list(zip(outputs, tables, strict=True))[self.words_held :]
+                for output, table in zip(outputs, tables, strict=True)
             ]
         ).mean()
         if self.weights.consistency:
@@ -103,7 +83,7 @@ class TrainingModel(nn.Module):
             mask = batch.mask[:, :: batch.mask.shape[1] // rows]
             features = self._space().standardised(batch.rows)
             found["consistency"] = losses.consistency_loss(predicted, features, mask)
-        return found, [self._used(output) for output in outputs], made.wave
+        return found, [self._used(output) for output in outputs], made
 
     def _taught(self, batch: Batch, semantic: LayerOutput, table: Tensor) -> dict[str, Tensor]:
         """The losses between the semantic layer and its teachers."""

@@ -134,8 +134,6 @@ def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, tor
     adversary = run.adversary
     if adversary and step < recipe.prelude.steps + adversary.settings.start:
         adversary = None
-    if step >= recipe.prelude.steps > 0 and not run.plain.words_held:
-        run.plain.hold_words()
     run.model.train()
     run.optimiser.zero_grad()
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))

@@ -89,7 +89,7 @@ def test_the_running_mean_is_exported_and_moves_slower(train, recipe, tmp_path):
     plain, mean = (load_file(tmp_path / run / "codec" / "model.safetensors") for run in ("plain", "mean"))
     one, other = weights(tmp_path / "plain"), weights(tmp_path / "mean")
     assert all(torch.equal(one[name], other[name]) for name in one if not name.endswith(".table"))
-    assert not torch.equal(plain["decoder.to_gains.weight"], mean["decoder.to_gains.weight"])
+    assert not torch.equal(plain["decoder.to_spectrum.weight"], mean["decoder.to_spectrum.weight"])
 
 
 def test_the_loss_falls_and_the_codec_works(train, recipe, steps, sound, tmp_path):
@@ -109,7 +109,6 @@ def test_the_prelude_teaches_the_semantic_layer_alone(train, recipe, steps, tmp_
     train(recipe({"prelude": {"steps": 30, "batch_size": 6}}, steps=1), tmp_path / "run")
     assert all(set(step) == {"distillation", "semantic", "total"} for step in steps[:30])
     assert {"stft", "mel"} < set(steps[30])
-    assert "distillation" not in steps[30]
     assert sum(step["distillation"] for step in steps[22:30]) < 0.9 * sum(step["distillation"] for step in steps[:8])
 
 
@@ -204,43 +203,3 @@ def test_two_processes_learn_as_one_with_twice_the_batch(train, recipe, data, ca
     one, two = (moved(weights(tmp_path / "start"), weights(tmp_path / run)) for run in ("one", "two"))
     assert torch.nn.functional.cosine_similarity(one, two, dim=0) > 0.8
     assert LLMCodec.from_pretrained(tmp_path / "two" / "codec").config == settings.codec_config()
-
-
-def listener(run):
-    state = load_file(run / "codec" / "model.safetensors")
-    names = ("encoder.listener.", "quantizer.layers.0.to_query.", "quantizer.layers.0.table")
-    return {name: value for name, value in state.items() if name.startswith(names)}
-
-
-def test_words_of_another_codec_are_taken_over_and_held(train, recipe, steps, sound, tmp_path):
-    first = train(recipe(), tmp_path / "first")
-    second = train(recipe({"seed": 5, "semantic": {"codec": str(first)}}), tmp_path / "second")
-    assert "distillation" in steps[0] and not {"distillation", "semantic"} & set(steps[6])
-    one, other = LLMCodec.from_pretrained(first), LLMCodec.from_pretrained(second)
-    tables = [codec.quantizer.layers[0].table for codec in (one, other)]
-    assert torch.allclose(*tables, atol=1e-3)
-    assert one.vocabularies[0] == other.vocabularies[0]
-    assert torch.equal(one.encode(sound(20_000)).layers[0], other.encode(sound(20_000)).layers[0])
-    held = listener(tmp_path / "second")
-    for name, value in listener(tmp_path / "first").items():
-        assert name.endswith(".table") or torch.equal(value, held[name])
-    before, after = (load_file(folder / "model.safetensors")["encoder.embed.weight"] for folder in (first, second))
-    assert not torch.equal(before, after)
-
-
-def test_words_of_the_prelude_are_held_in_the_main_steps(train, recipe, steps, tmp_path):
-    prelude = {"prelude": {"steps": 4, "batch_size": 2}, "checkpoint_every": 4}
-    train(recipe(prelude, steps=3), tmp_path / "run", max_minutes=None)
-    steps.stop = len(steps) + 4
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe(prelude, steps=3), tmp_path / "part")
-    assert all(
-        torch.equal(value, listener(tmp_path / "run")[name]) for name, value in listener(tmp_path / "part").items()
-    )
-
-
-def test_words_that_do_not_fit_are_refused(train, recipe, tmp_path):
-    wider = recipe().backbone | {"listener_width": 24}
-    other = train(recipe({"backbone": wider}), tmp_path / "other")
-    with pytest.raises(ConfigError, match="semantic.codec: its first layer is not of the recipe's sizes"):
-        train(recipe({"semantic": {"codec": str(other)}}), tmp_path / "run")
