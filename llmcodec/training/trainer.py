@@ -52,6 +52,7 @@ def train(
     last = _last_checkpoint(out)
     _check_same_recipe(recipe, out, last)
     accelerator = Accelerator(
+        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # else CPU processes do not meet
         mixed_precision=recipe.optimiser.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.prelude.steps))],
     )
