@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import _common
@@ -80,8 +81,8 @@ def compare(systems: Sequence[System], seconds: float, arguments: Any) -> list[d
         for system in systems:
             wave = speech_like(seconds, system.sample_rate, arguments.seed)
             codes = system.encode(wave)
-            steps[system.name, "encode"] = lambda system=system, wave=wave: system.encode(wave)
-            steps[system.name, "decode"] = lambda system=system, codes=codes: system.decode(codes)
+            steps[system.name, "encode"] = partial(system.encode, wave)
+            steps[system.name, "decode"] = partial(system.decode, codes)
         times = measure(steps, runs)
     return [
         {
