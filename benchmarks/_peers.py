@@ -119,39 +119,27 @@ def published_size(per_call: bool) -> System:
     return System("conv, codebooks projected per call", 16_000, encode_as_authors, decode_as_authors)
 
 
+def _of_transformers(name: str, model: Any) -> System:
+    codec = TransformersCodec(model.eval())
+    return System(f"{name} (transformers)", codec.sample_rate, codec.encode, codec.decode)
+
+
 def _encodec() -> System:
     from transformers import EncodecConfig, EncodecModel
 
-    model = EncodecModel(EncodecConfig()).eval()
-
-    def decode(found: Any) -> Any:
-        return model.decode(found.audio_codes, found.audio_scales)
-
-    return System(
-        "EnCodec 24 kHz (transformers)", 24_000, lambda wave: model.encode(wave[None, None], bandwidth=1.5), decode
-    )
+    return _of_transformers("EnCodec 24 kHz", EncodecModel(EncodecConfig()))
 
 
 def _dac() -> System:
     from transformers import DacConfig, DacModel
 
-    model = DacModel(DacConfig()).eval()
-
-    def decode(found: Any) -> Any:
-        return model.decode(audio_codes=found.audio_codes)
-
-    return System("DAC 16 kHz (transformers)", 16_000, lambda wave: model.encode(wave[None, None]), decode)
+    return _of_transformers("DAC 16 kHz", DacModel(DacConfig()))
 
 
 def _mimi() -> System:
     from transformers import MimiConfig, MimiModel
 
-    model = MimiModel(MimiConfig()).eval()
-
-    def encode(wave: Tensor) -> Any:
-        return model.encode(wave[None, None], num_quantizers=8)
-
-    return System("Mimi 24 kHz (transformers)", 24_000, encode, lambda found: model.decode(found.audio_codes))
+    return _of_transformers("Mimi 24 kHz", MimiModel(MimiConfig()))
 
 
 def _snac() -> System:

@@ -46,6 +46,6 @@ def _lines(file: Path | None) -> list[str] | None:
     if file is None:
         return None
     try:
-        return file.read_text(encoding="utf-8").split("\n")[: -1 if file.read_bytes().endswith(b"\n") else None]
+        return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: is not UTF-8 text") from error

@@ -31,6 +31,10 @@ class SpectralConfig:
     fine_width: int = 160
     fine_depth: int = 2
 
+    @property
+    def frame_samples(self) -> int:
+        return self.hop * self.spectra_per_frame
+
 
 @dataclass(frozen=True)
 class ConvConfig:
@@ -43,11 +47,9 @@ class ConvConfig:
     window: int = 8  # frames that see each other in attention; 0: no attention
     depthwise: bool = True
     noise: bool = True
-    spectra_per_frame: int = 1
 
     @property
-    def hop(self) -> int:
-        """Samples a frame."""
+    def frame_samples(self) -> int:
         return prod(self.strides)
 
 
@@ -100,7 +102,7 @@ class CodecConfig:
     @property
     def frame_samples(self) -> int:
         """Samples in one frame (480: 30 ms at 16 kHz)."""
-        return self.backbone.hop * self.backbone.spectra_per_frame
+        return self.backbone.frame_samples
 
     @property
     def window(self) -> int:
@@ -111,6 +113,11 @@ class CodecConfig:
     def frames_multiple(self) -> int:
         """Clips are zero-padded to a multiple of this many frames, so that every stride and window divides them."""
         return lcm(self.window, *(layer.stride for layer in self.layers))
+
+    @property
+    def unit_samples(self) -> int:
+        """Samples in that many frames: what clips are padded to a multiple of."""
+        return self.frame_samples * self.frames_multiple
 
     @property
     def context_stride(self) -> int:

@@ -69,7 +69,7 @@ class ResidualUnit(nn.Module):
 class LocalAttention(nn.Module):
     """Attention inside windows of equal size, rotary positions from each window's start, added to the input.
 
-    floor(F / window) windows share the F frames equally; ModelError where that cannot be.
+    floor(F / window) windows (at least one) share the F frames equally, so it must divide them; whole windows do.
     """
 
     def __init__(self, channels: int, window: int) -> None:
@@ -145,6 +145,15 @@ class DecoderBlock(nn.Module):
         return x
 
 
+def _reach(net: ConvConfig) -> int:
+    """Frames on either side that convolutions and attention see, encoding or decoding: the one mirrors the other."""
+    samples, scale = 3, 1
+    for stride in net.strides:
+        samples += scale * (3 * sum(DILATIONS) + 2 * stride)
+        scale *= stride
+    return -(-samples // scale) + net.window + 3
+
+
 class ConvEncoder(nn.Module):
     """Waveform -> latent at the frame rate."""
 
@@ -173,11 +182,7 @@ class ConvEncoder(nn.Module):
     @property
     def reach(self) -> int:
         """Frames on either side that can change an output; blocks of a stream overlap by this much."""
-        samples, scale = 3, 1
-        for stride in self.net.strides:
-            samples += scale * (3 * sum(DILATIONS) + 2 * stride)
-            scale *= stride
-        return -(-samples // scale) + self.net.window + 3
+        return _reach(self.net)
 
 
 class ConvDecoder(nn.Module):
@@ -245,8 +250,4 @@ class ConvDecoder(nn.Module):
     @property
     def reach(self) -> int:
         """Frames on either side that can change an output sample."""
-        samples, scale = 3, 1
-        for stride in self.net.strides:
-            samples += scale * (3 * sum(DILATIONS) + 2 * stride)
-            scale *= stride
-        return -(-samples // scale) + self.net.window + 3
+        return _reach(self.net)

@@ -130,7 +130,7 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
 
     @torch.inference_mode()
     def _encode_batch(self, clips: Sequence[Tensor]) -> AudioCodes:
-        unit = self.config.frame_samples * self.config.frames_multiple
+        unit = self.config.unit_samples
         samples = torch.tensor([len(clip) for clip in clips])
         units = -(-samples // unit)
         width = int(units.max()) * unit

@@ -35,7 +35,7 @@ class OfficialCodec(LLMCodec):
         """
         if wave.ndim != 3 or wave.shape[1] != 1 or not wave.shape[2]:
             raise ModelError(f"a batch of waveforms is [B, 1, samples] and not empty, not {list(wave.shape)}")
-        codes = self._encode_batch(list(nn.functional.pad(wave[:, 0], (0, -wave.shape[2] % self.unit_samples))))
+        codes = self._encode_batch(list(nn.functional.pad(wave[:, 0], (0, -wave.shape[2] % self.config.unit_samples))))
         if padded:
             return list(codes.layers)
         frames = -(-wave.shape[2] // self.config.frame_samples)
@@ -65,11 +65,6 @@ class OfficialCodec(LLMCodec):
         latent = self.quantizer.decode([layer.to(self.device) for layer in codes], frames)
         mask = torch.ones(batch, frames, 1, device=self.device)
         return decoder(latent, mask, draws=draws)[:, None]
-
-    @property
-    def unit_samples(self) -> int:
-        """What a clip is padded to a multiple of (3,840: 0.24 s)."""
-        return self.config.frame_samples * self.config.frames_multiple
 
 
 def load_official_checkpoint(

@@ -23,7 +23,7 @@ def stream_encode(
 ) -> Iterator[AudioCodes]:
     """`encode` codes a list of waveforms; chunks [t] of one clip -> AudioCodes of successive pieces of it."""
     multiple = config.frames_multiple
-    unit = config.frame_samples * multiple
+    unit = config.unit_samples
     margin = -(-reach // multiple) * unit
     block = max(1, round(BLOCK_SECONDS * config.sample_rate / unit)) * unit
     held: list[Tensor] = []  # samples from `start` on
@@ -56,7 +56,7 @@ def stream_decode(
     pieces [t] of its waveform."""
     if len(codes) != 1:
         raise AudioError(f"stream_decode takes the codes of one clip, not of {len(codes)}")
-    unit = config.frame_samples * config.frames_multiple
+    unit = config.unit_samples
     margin = -(-reach // config.frames_multiple) * unit
     block = max(1, round(BLOCK_SECONDS * config.sample_rate / unit)) * unit
     samples = int(codes.samples)

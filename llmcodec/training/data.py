@@ -40,7 +40,7 @@ class CropBatches:
     ) -> None:
         self.cache, self.data, self.seed, self.process, self.processes = cache, data, seed, process, processes
         self.frame_samples = config.frame_samples
-        unit = config.frame_samples * config.frames_multiple
+        unit = config.unit_samples
         self.crop = max(1, round(data.crop_seconds * config.sample_rate / unit)) * unit
         self.rows = self.crop // SAMPLES_PER_ROW
         self.weights = self._weights()

@@ -98,10 +98,11 @@ class Shards:
     """*.tar files in which the members of a clip share their name up to the first dot: audio, and .txt or .json."""
 
     def __init__(self, data: Path) -> None:
-        self.root = data
         self.places: dict[str, tuple[Path, int, int]] = {}  # by clip name: shard, offset, size
+        self.stamps: dict[Path, list[int] | None] = {}
         self.clips: list[Clip] = []
         for shard in sorted(data.glob("*.tar")):
+            self.stamps[shard] = file_stamp(shard)
             try:
                 self._index(shard)
             except (tarfile.TarError, OSError, ValueError) as error:
@@ -130,7 +131,7 @@ class Shards:
             return _decode(file.read(size), clip.file)
 
     def stamp(self, clip: Clip) -> list[int] | None:
-        return file_stamp(self.places[clip.file][0])
+        return self.stamps[self.places[clip.file][0]]
 
 
 class SavedDataset:
@@ -141,7 +142,7 @@ class SavedDataset:
             from datasets import Audio, load_from_disk
         except ImportError as error:
             raise ConfigError(f"{data}: is a saved dataset; pip install 'llmcodec[train]' to read it") from error
-        self.root, table = data, load_from_disk(str(data))
+        self._stamp, table = file_stamp(data), load_from_disk(str(data))
         if "audio" not in getattr(table, "column_names", ()):
             raise ConfigError(f"{data}: needs one split with a column audio; save_to_disk one split")
         self.rows = table.cast_column("audio", Audio(decode=False))
@@ -153,7 +154,7 @@ class SavedDataset:
         return _decode(audio["bytes"], clip.file) if audio["bytes"] else load_audio(audio["path"])
 
     def stamp(self, clip: Clip) -> list[int] | None:
-        return file_stamp(self.root)
+        return self._stamp
 
 
 def _clip(name: str, told: Mapping[str, Any]) -> Clip:
