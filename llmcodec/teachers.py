@@ -17,6 +17,7 @@ from llmcodec.models import quiet_loading
 
 WHISPER_RATE = 50.0  # encoder frames a second
 WHISPER_SECONDS = 30.0  # what its position embedding can hold
+SAMPLES = 320  # an encoder frame
 
 
 class AudioTeacher:
@@ -44,30 +45,44 @@ class AudioTeacher:
     @torch.inference_mode()
     def features(self, waves: Sequence[Tensor]) -> list[Tensor]:
         """Waveforms float32 [T_i] at 16 kHz, 30 s at most -> features float32 [ceil(T_i / 320), dim] at 50 Hz."""
-        device = self.encoder.conv1.weight.device
-        counts = [-(-len(wave) // 320) for wave in waves]
-        whole = [
-            nn.functional.pad(wave, (0, 320 * count - len(wave))) for wave, count in zip(waves, counts, strict=True)
-        ]
-        mels = self.extractor(
-            [wave.numpy() for wave in whole],
-            sampling_rate=self.sample_rate,
-            return_tensors="pt",
-            padding="longest",
-            truncation=False,
-        ).input_features.to(device)
-        hidden = nn.functional.gelu(self.encoder.conv1(mels))
+        counts = torch.tensor([-(-len(wave) // SAMPLES) for wave in waves])
+        padded = torch.stack(
+            [nn.functional.pad(wave, (0, SAMPLES * int(counts.max()) - len(wave))) for wave in waves]
+        )  # fmt: skip
+        hidden = self.hear(padded.to(self.encoder.conv1.weight.device), counts)
+        return [row[:count].float().cpu() for row, count in zip(hidden, counts.tolist(), strict=True)]
+
+    def hear(self, waves: Tensor, counts: Tensor | None = None) -> Tensor:
+        """Waveforms [B, 320 n] -> features [B, n, dim], with a gradient.
+
+        counts: long [B], of the n frames how many each clip has; None: all. ModelError above 30 s.
+        """
+        if self.encoder.conv1.weight.device != waves.device:
+            self.encoder.to(waves.device)
+        hidden = nn.functional.gelu(self.encoder.conv1(self._log_mel(waves)))
         hidden = nn.functional.gelu(self.encoder.conv2(hidden)).transpose(1, 2)
         length = hidden.shape[1]
         if length > self.encoder.embed_positions.weight.shape[0]:
             raise ModelError(f"the audio teacher takes {WHISPER_SECONDS:.0f} s, not {length / WHISPER_RATE:.1f} s")
         hidden = hidden + self.encoder.embed_positions.weight[:length]
-        padded = torch.arange(length, device=device)[None] >= torch.tensor(counts, device=device)[:, None]
-        mask = torch.zeros(padded.shape, device=device).masked_fill_(padded, -torch.inf)[:, None, None]
+        mask = None
+        if counts is not None:
+            padding = torch.arange(length)[None] >= counts[:, None]
+            mask = torch.zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, None, None].to(hidden.device)
         for layer in self.encoder.layers:
             output: Any = layer(hidden, mask)
             hidden = output[0] if isinstance(output, tuple) else output
-        return [row[:count].float().cpu() for row, count in zip(hidden, counts, strict=True)]
+        return hidden
+
+    def _log_mel(self, waves: Tensor) -> Tensor:
+        """Waveforms [B, 320 n] -> what Whisper's feature extractor makes of them [B, mels, 2 n]."""
+        extractor = self.extractor
+        window = torch.hann_window(extractor.n_fft, device=waves.device)
+        spectrum = torch.stft(waves, extractor.n_fft, extractor.hop_length, window=window, return_complex=True)
+        power = spectrum[..., :-1].real.square() + spectrum[..., :-1].imag.square()
+        filters = torch.as_tensor(extractor.mel_filters, dtype=power.dtype, device=power.device)
+        mel = (filters.T @ power).clamp(min=1e-10).log10()
+        return (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
 
 class TextTeacher:

@@ -14,7 +14,8 @@ settings.load_profile("untimed")
 TINY = CodecConfig(
     latent_dim=16,
     backbone=SpectralConfig(
-        mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, context_width=16, context_depth=1,
+        mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, listener_width=16,
+        listener_depth=2, context_width=16, context_depth=1,
         decoder_width=16, decoder_depth=2, fine_width=8, fine_depth=1,
     ),
     layers=(
@@ -64,6 +65,11 @@ def tiny_codec():
 def each_codec(request):
     """A tiny random codec of each backbone."""
     return build_codec(config=request.param)
+
+
+@pytest.fixture(scope="session")
+def conv_codec():
+    return build_codec(config=TINY_CONV)
 
 
 @pytest.fixture(scope="session")

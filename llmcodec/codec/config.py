@@ -22,12 +22,14 @@ class SpectralConfig:
     spectra_per_frame: int = 3
     kernel: int = 7
     expansion: int = 3
-    encoder_width: int = 320
-    encoder_depth: int = 5
+    encoder_width: int = 192
+    encoder_depth: int = 3
+    listener_width: int = 320
+    listener_depth: int = 5
     context_width: int = 448
-    context_depth: int = 5
-    decoder_width: int = 352
-    decoder_depth: int = 7
+    context_depth: int = 4
+    decoder_width: int = 336
+    decoder_depth: int = 6
     fine_width: int = 160
     fine_depth: int = 2
 

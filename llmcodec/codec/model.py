@@ -162,12 +162,16 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
     # Checkpoints: config.json, one words/<layer>.txt per layer, model.safetensors (half precision on disk).
 
     def _save_pretrained(self, save_directory: Path, dtype: torch.dtype = torch.float16) -> None:
-        (save_directory / "words").mkdir(exist_ok=True)
-        (save_directory / "config.json").write_text(self.config.to_json(), encoding="utf-8")
-        for name, vocabulary in zip(self.layer_names, self.vocabularies, strict=True):
-            (save_directory / "words" / f"{name}.txt").write_text("\n".join(vocabulary.words) + "\n", encoding="utf-8")
+        self.save_words(save_directory)
         state = {name: value.to(dtype).contiguous() for name, value in self.state_dict().items()}
         (save_directory / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+
+    def save_words(self, folder: Path) -> None:
+        """What a checkpoint holds besides weights: `config.json` and one `words/<layer>.txt` per layer."""
+        (folder / "words").mkdir(exist_ok=True)
+        (folder / "config.json").write_text(self.config.to_json(), encoding="utf-8")
+        for name, vocabulary in zip(self.layer_names, self.vocabularies, strict=True):
+            (folder / "words" / f"{name}.txt").write_text("\n".join(vocabulary.words) + "\n", encoding="utf-8")
 
     def save_checkpoint(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """`save_pretrained`, whole or not at all: written beside the folder and renamed. ModelError if that fails.

@@ -43,8 +43,30 @@ class ConvNeXtStack(nn.Module):
         return self.norm(x)
 
 
+class Listener(nn.Module):
+    """Log mel energies -> context at the stride of the layer that is chosen from it.
+
+    It shares nothing with what encodes the rest, so that the words of that layer can be kept while all else is trained
+    anew.
+    """
+
+    def __init__(self, net: SpectralConfig, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.embed = nn.Linear(net.mels * net.spectra_per_frame, net.listener_width)
+        self.trunk = ConvNeXtStack(net.listener_width, net.listener_depth, net.kernel, net.expansion)
+        self.to_context = nn.Linear(net.listener_width * stride, net.context_width)
+        self.context = ConvNeXtStack(net.context_width, net.context_depth, net.kernel, net.expansion)
+
+    def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
+        """mel [B, F, spectra_per_frame * mels], mask [B, F, 1] -> context [B, F / stride, context_width]."""
+        hidden = self.trunk(self.embed(mel), mask) * mask
+        grouped = hidden.unflatten(1, (-1, self.stride)).flatten(2)
+        return self.context(self.to_context(grouped), mask[:, :: self.stride])
+
+
 class SpectralEncoder(nn.Module):
-    """Waveform -> latent at the frame rate, and context at the stride of the layer that is chosen from it."""
+    """Waveform -> latent at the frame rate, and context if a layer is chosen from it."""
 
     window: Tensor
     mel_weights: Tensor
@@ -52,7 +74,6 @@ class SpectralEncoder(nn.Module):
     def __init__(self, config: CodecConfig, net: SpectralConfig) -> None:
         super().__init__()
         self.net = net
-        self.context_stride = config.context_stride
         self.register_buffer("window", torch.hann_window(net.fft_size), persistent=False)
         self.register_buffer(
             "mel_weights", mel_filterbank(net.mels, net.fft_size, config.sample_rate), persistent=False
@@ -60,9 +81,7 @@ class SpectralEncoder(nn.Module):
         self.embed = nn.Linear(net.mels * net.spectra_per_frame, net.encoder_width)
         self.trunk = ConvNeXtStack(net.encoder_width, net.encoder_depth, net.kernel, net.expansion)
         self.to_latent = nn.Linear(net.encoder_width, config.latent_dim)
-        if self.context_stride:
-            self.to_context = nn.Linear(net.encoder_width * self.context_stride, net.context_width)
-            self.context = ConvNeXtStack(net.context_width, net.context_depth, net.kernel, net.expansion)
+        self.listener = Listener(net, config.context_stride) if config.context_stride else None
 
     def log_mel(self, wave: Tensor) -> Tensor:
         """Waveform [B, T] with T a multiple of the hop -> log mel energies [B, T / hop, mels], roughly in -1..1."""
@@ -73,22 +92,22 @@ class SpectralEncoder(nn.Module):
 
     def forward(self, wave: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """wave [B, T] of whole frames, mask [B, F, 1] -> latent [B, F, latent_dim], context [B, F / stride, width]."""
-        mel = self.log_mel(wave)
-        hidden = self.embed(mel.reshape(*mask.shape[:2], -1))
-        hidden = self.trunk(hidden, mask)
-        latent = self.to_latent(hidden)
-        if not self.context_stride:
-            return latent, None
-        batch, frames, width = hidden.shape
-        grouped = (hidden * mask).reshape(batch, frames // self.context_stride, self.context_stride * width)
-        context = self.context(self.to_context(grouped), mask[:, :: self.context_stride])
-        return latent, context
+        mel = self.log_mel(wave).reshape(*mask.shape[:2], -1)
+        latent = self.to_latent(self.trunk(self.embed(mel), mask))
+        return latent, None if self.listener is None else self.listener(mel, mask)
+
+    def listen(self, wave: Tensor, mask: Tensor) -> Tensor:
+        """The context alone."""
+        assert self.listener is not None
+        return self.listener(self.log_mel(wave).reshape(*mask.shape[:2], -1), mask)
 
     @property
     def reach(self) -> int:
         """Frames on either side that can change an output; blocks of a stream overlap by this much."""
-        blocks = self.net.encoder_depth + self.context_stride * self.net.context_depth
-        return blocks * (self.net.kernel // 2) + self.context_stride + 1
+        blocks = self.net.encoder_depth
+        if self.listener is not None:
+            blocks = max(blocks, self.net.listener_depth + self.listener.stride * self.net.context_depth)
+        return blocks * (self.net.kernel // 2) + (self.listener.stride if self.listener else 0) + 1
 
 
 class SpectralDecoder(nn.Module):

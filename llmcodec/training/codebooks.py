@@ -9,7 +9,7 @@ projection is the least-squares map from word embeddings to centroids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -85,17 +85,36 @@ class TeacherSpace:
 
 
 def fit_teacher_space(features: Tensor, dim: int, pool: int) -> TeacherSpace:
-    """Raw teacher rows [N, dim0] in time order -> statistics and the `dim` main directions of `pool`-row means.
-
-    Components are scaled by the fourth root of their variance: half-way between plain and whitened, which keeps the
-    strong directions ahead of the noise in the weak ones.
-    """
+    """Raw teacher rows [N, dim0] in time order -> statistics and the `dim` main directions of `pool`-row means."""
     mean, scale = features.mean(0), features.std(0) + 1e-4
     usable = len(features) // pool * pool
     pooled = ((features[:usable] - mean) / scale).reshape(-1, pool, features.shape[1]).mean(1)
-    variance, directions = torch.linalg.eigh(pooled.T @ pooled / len(pooled))
+    return TeacherSpace(mean, scale, _main_directions(pooled.T @ pooled / len(pooled), dim))
+
+
+def with_captions(space: TeacherSpace, clips: Tensor, texts: Tensor, dim: int, ridge: float = 0.3) -> TeacherSpace:
+    """`space` with `dim` more directions: those in which one hears what the texts say.
+
+    clips: mean raw teacher features [N, dim0]; texts: the embedding of each clip's text [N, e]. A ridge regression
+    predicts the one from the other; the main directions of its predictions count as much as all that `space` had.
+    """
+    heard = space.standardised(clips).double()
+    told = (texts - texts.mean(0)).double()
+    covariance = heard.T @ heard / len(heard)
+    weights = torch.linalg.solve(
+        covariance + ridge * torch.eye(len(covariance), dtype=torch.double), heard.T @ told / len(heard)
+    )
+    found = (weights @ _main_directions(weights.T @ covariance @ weights, dim)).float()
+    share = (heard.float() @ space.basis).norm(dim=-1).mean() / (heard.float() @ found).norm(dim=-1).mean()
+    return replace(space, basis=torch.cat([space.basis, share * found], dim=1))
+
+
+def _main_directions(covariance: Tensor, dim: int) -> Tensor:
+    """The `dim` main directions as columns, scaled by the inverse fourth root of their variance: half-way between plain
+    and whitened, which keeps the strong ones ahead of the noise in the weak ones."""
+    variance, directions = torch.linalg.eigh(covariance)
     order = variance.argsort(descending=True)[:dim]
-    return TeacherSpace(mean, scale, directions[:, order] * variance[order].clamp(min=1e-6) ** -0.25)
+    return directions[:, order] * variance[order].clamp(min=1e-6 * variance.max()) ** -0.25
 
 
 def spherical_kmeans(points: Tensor, clusters: int, rounds: int, seed: int) -> Tensor:

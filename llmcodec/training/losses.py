@@ -1,7 +1,6 @@
 """Losses. Every function returns a scalar mean; masks are 1 on what counts.
 
-Adversarial and feature-matching losses will stand here beside the reconstruction losses, and their discriminators in a
-module of their own; `trainer.train_step` adds whatever `Losses` weighs above zero.
+What needs a network of its own stands elsewhere: `adversary` (discriminators) and `listening` (Whisper).
 """
 
 from __future__ import annotations
@@ -14,21 +13,27 @@ from llmcodec.codec.spectral import mel_filterbank
 
 FFT_SIZES = (256, 640, 2048)
 MELS = {256: 20, 640: 48, 2048: 96}
+ENVELOPE_FFT = 640
+ENVELOPE_SECONDS = 0.384
+ENVELOPE_STRIDE = 4  # hops between segments
+ENVELOPE_FLOOR = 1e-2  # amplitude of a band below which its envelope hardly counts
 
 
 class ReconstructionLoss(nn.Module):
-    """Multi-resolution STFT loss (log magnitude and spectral convergence, Parallel WaveGAN eq. 3-6) and mel loss (L1 of
-    log mel energies at the same resolutions)."""
+    """Multi-resolution STFT loss (log magnitude and spectral convergence, Parallel WaveGAN eq. 3-6), mel loss (L1 of
+    log mel energies at the same resolutions), and envelope loss (see `envelope_loss`)."""
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         for size in FFT_SIZES:
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
             self.register_buffer(f"mel_{size}", mel_filterbank(MELS[size], size, sample_rate), persistent=False)
+        self.register_buffer("octaves", third_octaves(ENVELOPE_FFT, sample_rate), persistent=False)
+        self.segment = round(ENVELOPE_SECONDS * sample_rate / (ENVELOPE_FFT // 4))
 
-    def forward(self, made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms [B, T] -> STFT loss, mel loss."""
-        stft, mel = made.new_zeros(()), made.new_zeros(())
+    def forward(self, made: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Waveforms [B, T] -> `stft`, `mel`, `envelope`."""
+        stft, mel, envelope = (made.new_zeros(()) for _ in range(3))
         for size in FFT_SIZES:
             window, weights = getattr(self, f"window_{size}"), getattr(self, f"mel_{size}")
             both = torch.stft(torch.cat([made, wanted]), size, size // 4, window=window, return_complex=True)
@@ -38,7 +43,27 @@ class ReconstructionLoss(nn.Module):
             stft = stft + convergence + (ours.log() - theirs.log()).abs().mean()
             ours, theirs = (power.transpose(1, 2) @ weights + 1e-5).log().chunk(2)
             mel = mel + (ours - theirs).abs().mean()
-        return stft / len(FFT_SIZES), mel / len(FFT_SIZES)
+            if size == ENVELOPE_FFT:
+                bands = (power.transpose(1, 2) @ self.octaves + ENVELOPE_FLOOR**2).sqrt()
+                envelope = envelope_loss(*bands.chunk(2), self.segment)
+        return {"stft": stft / len(FFT_SIZES), "mel": mel / len(FFT_SIZES), "envelope": envelope}
+
+
+def envelope_loss(made: Tensor, wanted: Tensor, segment: int) -> Tensor:
+    """One minus the correlation of band envelopes [B, n, bands] in segments of n: what STOI measures (Taal et al. 2011,
+    eq. 5), without its clipping."""
+    ours, theirs = (
+        nn.functional.normalize(pieces - pieces.mean(-1, keepdim=True), dim=-1, eps=1e-4)
+        for pieces in (x.unfold(1, min(segment, x.shape[1]), ENVELOPE_STRIDE) for x in (made, wanted))
+    )
+    return 1 - (ours * theirs).sum(-1).mean()
+
+
+def third_octaves(fft_size: int, sample_rate: int) -> Tensor:
+    """The 15 third-octave bands of STOI, from 150 Hz to 3.8 kHz at centre: [fft_size / 2 + 1, 15], ones and zeros."""
+    centres = 150 * 2 ** (torch.arange(15) / 3)
+    bins = torch.linspace(0, sample_rate / 2, fft_size // 2 + 1)[:, None]
+    return ((bins >= centres * 2 ** (-1 / 6)) & (bins < centres * 2 ** (1 / 6))).float()
 
 
 def commitment_loss(output: LayerOutput) -> Tensor:

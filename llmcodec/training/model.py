@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
 from llmcodec.codec.quantizer import LayerOutput, QuantizerLayer
+from llmcodec.codec.spectral import SpectralEncoder
 from llmcodec.training import losses
 from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
 from llmcodec.training.data import Batch
@@ -30,6 +31,7 @@ class TrainingModel(nn.Module):
         self.codec = codec
         self.codebooks = nn.ModuleList(codebooks)
         self.weights, self.context_weight = weights, context
+        self.words_held = False
         for name in ("mean", "scale", "basis"):
             self.register_buffer(f"space_{name}", getattr(space, name))
         first, coarse = codec.config.layers[0], codec.config.latent_dim
@@ -38,6 +40,13 @@ class TrainingModel(nn.Module):
         self.coarse_to_features = nn.Linear(coarse, features)
         self.semantic_to_text = nn.Linear(first.lookup_dim, text_dim)
         self.reconstruction = losses.ReconstructionLoss(codec.sample_rate)
+
+    def hold_words(self) -> None:
+        """From now on the words of the layer chosen from context stay what they are."""
+        assert isinstance(self.codec.encoder, SpectralEncoder) and self.codec.encoder.listener is not None
+        self.words_held = True
+        self.codec.encoder.listener.requires_grad_(False)
+        self.codec.quantizer.layers[0].to_query.requires_grad_(False)
 
     def tables(self) -> list[Tensor]:
         return [codebook() for codebook in self.codebooks]
@@ -52,17 +61,20 @@ class TrainingModel(nn.Module):
     def forward(self, batch: Batch, prelude: bool = False) -> tuple[dict[str, Tensor], list[Tensor], Tensor | None]:
         """-> losses by name (unweighted scalars), the codes in use per layer (valid ones, flat), the decoded wave.
 
-        In the prelude only the semantic layer is computed, and only what its teachers say of it.
+        In the prelude only the semantic layer is computed, and only what its teachers say of it. While words are held
+        their teachers say nothing.
         """
         if prelude:
-            _, context = self.codec.encoder(batch.wave, batch.mask)
+            encoder = self.codec.encoder
+            assert isinstance(encoder, SpectralEncoder)
+            context = encoder.listen(batch.wave, batch.mask)
             table = self.codebooks[0]()
             _, output = self.codec.quantizer.layers[0](None, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)], None
         tables = self.tables()
         made, outputs = self.codec(batch.wave, batch.mask, tables)
-        found = self._taught(batch, outputs[0], tables[0])
-        found["stft"], found["mel"] = self.reconstruction(made, batch.wave)
+        found = {} if self.words_held else self._taught(batch, outputs[0], tables[0])
+        found |= self.reconstruction(made, batch.wave)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]
@@ -71,7 +83,7 @@ class TrainingModel(nn.Module):
         found["entropy"] = torch.stack(
             [
                 losses.entropy_loss(output, table, ENTROPY_POSITIONS)
-                for output, table in zip(outputs, tables, strict=True)
+                for output, table in list(zip(outputs, tables, strict=True))[self.words_held :]
             ]
         ).mean()
         if self.weights.consistency:

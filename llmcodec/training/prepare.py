@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
-from llmcodec.errors import ConfigError, ModelError
+from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.llm import load_llm
 from llmcodec.models import locate
 from llmcodec.teachers import TextTeacher
@@ -21,6 +21,7 @@ from llmcodec.training.codebooks import (
     match_words,
     sample_targets,
     spherical_kmeans,
+    with_captions,
 )  # fmt: skip
 from llmcodec.training.data import CropBatches
 from llmcodec.training.model import TrainingModel
@@ -60,7 +61,8 @@ class WordSource:
 
 
 def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
-    """Build codec, codebooks and heads; the semantic codebook starts from clustered teacher features."""
+    """Build codec, codebooks and heads. The words of the first layer are those of `recipe.semantic.codec`, or named
+    after clustered teacher features."""
     torch.manual_seed(recipe.seed)
     config = recipe.codec_config()
     source = WordSource.load(recipe.llm)
@@ -69,12 +71,55 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
     random = np.random.default_rng(recipe.seed)
     crops = CropBatches(cache, recipe.data, config, recipe.seed)
     chosen = random.choice(len(crops.weights), recipe.semantic.sample_clips, p=crops.weights)
-    rows = torch.cat([cache.rows(int(clip), 0, crops.rows) for clip in chosen])
-    space = fit_teacher_space(rows, first.lookup_dim, pool)
-    sample = sample_targets(cache, space, chosen, pool, recipe.semantic.context, crops.rows, recipe.seed)
+    rows = [cache.rows(int(clip), 0, crops.rows) for clip in chosen]
+    space = fit_teacher_space(torch.cat(rows), first.lookup_dim - recipe.semantic.caption_dims, pool)
+    if recipe.semantic.caption_dims:
+        told = [(found.mean(0), cache.text(text)) for found, clip in zip(rows, chosen, strict=True)
+                if (text := int(cache.text_rows[clip])) >= 0]  # fmt: skip
+        if not told:
+            raise ConfigError("recipe field semantic.caption_dims: no clip has a text; set it to 0")
+        heard, texts = (torch.stack(column) for column in zip(*told, strict=True))
+        space = with_captions(space, heard, texts, recipe.semantic.caption_dims)
+    given = recipe.semantic.codec
+    held = LLMCodec.from_pretrained(None if given == "default" else locate(given)) if given else None
+    if held:
+        words, table = held.vocabularies[0], held.quantizer.layers[0].get_buffer("table")
+    else:
+        sample = sample_targets(cache, space, chosen, pool, recipe.semantic.context, crops.rows, recipe.seed)
+        words, table = _clustered(sample, source.candidates(first.words), cache, recipe)
+    vocabularies = [words]
+    for layer in recipe.layers[1:]:
+        candidates = source.candidates(layer.words)
+        vocabularies.append(Vocabulary(candidates[: layer.words.size or len(candidates)]))
+    codebooks = [
+        ProjectedCodebook(source.rows(vocabulary), layer.lookup_dim)
+        for vocabulary, layer in zip(vocabularies, recipe.layers, strict=True)
+    ]
+    codebooks[0].fit(table)
+    codec = LLMCodec(config, vocabularies)
+    model = TrainingModel(codec, codebooks, space, recipe.losses, recipe.semantic.context, cache.texts.shape[1])
+    if held:
+        _take_words(held, codec)
+        model.hold_words()
+    return model
 
-    candidates = source.candidates(first.words)
-    count = first.words.size or len(candidates)
+
+def _take_words(held: LLMCodec, codec: LLMCodec) -> None:
+    """What chooses the words of the first layer, from one codec into another. ConfigError when they do not fit."""
+    for name in ("encoder.listener", "quantizer.layers.0.to_query"):
+        try:
+            codec.get_submodule(name).load_state_dict(held.get_submodule(name).state_dict())
+        except (AttributeError, RuntimeError) as error:
+            raise ConfigError(
+                f"recipe field semantic.codec: its first layer is not of the recipe's sizes ({first_line(error)})"
+            ) from error
+
+
+def _clustered(
+    sample: ClipSample, candidates: tuple[str, ...], cache: FeatureCache, recipe: Recipe
+) -> tuple[Vocabulary, Tensor]:
+    """Centroids of what the audio teacher hears, and the word of each."""
+    count = recipe.layers[0].words.size or len(candidates)
     if len(sample.targets) < count:
         raise ConfigError(
             f"{len(sample.targets)} teacher rows cannot give {count} words to the first layer; take longer clips, "
@@ -82,17 +127,7 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
         )
     centroids = spherical_kmeans(sample.targets, count, recipe.semantic.kmeans_rounds, recipe.seed)
     places = _name(centroids, sample, cache, candidates, recipe)
-    vocabularies = [Vocabulary(tuple(candidates[place] for place in places))]
-    for layer in recipe.layers[1:]:
-        chosen_words = source.candidates(layer.words)
-        vocabularies.append(Vocabulary(chosen_words[: layer.words.size or len(chosen_words)]))
-    codebooks = [
-        ProjectedCodebook(source.rows(vocabulary), layer.lookup_dim)
-        for vocabulary, layer in zip(vocabularies, recipe.layers, strict=True)
-    ]
-    codebooks[0].fit(centroids)
-    codec = LLMCodec(config, vocabularies)
-    return TrainingModel(codec, codebooks, space, recipe.losses, recipe.semantic.context, cache.texts.shape[1])
+    return Vocabulary(tuple(candidates[place] for place in places)), centroids
 
 
 def _name(

@@ -39,6 +39,7 @@ class Teachers(_Strict):
 
     audio: str = "openai/whisper-base"
     audio_layer: Positive = 3
+    listening_layer: Positive = Field(default=2, description="of the audio teacher, for the loss `listening`")
     text: str = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -61,7 +62,15 @@ class Layer(_Strict):
 class Semantic(_Strict):
     """How the layer that is chosen from context begins, and what its words mean."""
 
+    codec: str | None = Field(
+        default=None,
+        description="a codec (default: the one inside the package; a folder or hub id) whose words of this layer, and "
+        "what chooses them, are taken over and held",
+    )
     context: Fraction = Field(default=0.3, description="weight of the crop's mean in each target")
+    caption_dims: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="of the layer's lookup_dim: directions of the teacher's features that tell the captions"
+    )
     sample_clips: Positive = 3000
     kmeans_rounds: Positive = 15
 
@@ -71,6 +80,8 @@ class Losses(_Strict):
 
     stft: Weight = 1.0
     mel: Weight = 1.5
+    envelope: Weight = Field(default=0.5, description="correlation of band envelopes, as in STOI")
+    listening: Weight = Field(default=0.0, description="what Whisper hears of the decoded sound and of the original")
     commitment: Weight = 0.25
     codebook: Weight = 0.25
     entropy: Weight = 0.1
@@ -85,8 +96,8 @@ class Losses(_Strict):
 
 
 class Prelude(_Strict):
-    """Steps before the main ones in which only the encoder learns, from its teachers alone: several times cheaper,
-    and reconstruction does not reach the layer chosen from context anyway. Its learning rate runs its own course."""
+    """Steps before the main ones in which only the words of the layer chosen from context are learned, from the
+    teachers alone. The main steps then hold them. Its learning rate runs its own course."""
 
     steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Positive = 32
@@ -169,8 +180,14 @@ class Recipe(_Strict):
                     f"layers.{number}.stride: {layer.stride} frames of {config.frame_samples} samples are no multiple "
                     f"of the {SAMPLES_PER_ROW} samples of a teacher row"
                 )
+        if self.semantic.caption_dims >= self.layers[0].lookup_dim:
+            raise ValueError(f"semantic.caption_dims: must be below layers.0.lookup_dim, {self.layers[0].lookup_dim}")
         if self.prelude.steps and not self.layers[0].from_context:
             raise ValueError("prelude.steps: without a layer from_context there is nothing that it could teach")
+        if self.semantic.codec and self.prelude.steps:
+            raise ValueError("prelude.steps: must be 0 where semantic.codec gives the words")
+        if self.semantic.codec and not self.layers[0].from_context:
+            raise ValueError("semantic.codec: needs a first layer from_context")
         if self.prelude.steps and not (self.losses.distillation or self.losses.semantic):
             raise ValueError("prelude.steps: needs a weight above 0 for losses.distillation or losses.semantic")
         return self

@@ -23,16 +23,19 @@ from torch.utils.tensorboard import SummaryWriter
 
 from llmcodec.errors import ConfigError
 from llmcodec.models import locate
+from llmcodec.teachers import AudioTeacher
 from llmcodec.training.adversary import Adversary
 from llmcodec.training.balance import Balancer
 from llmcodec.training.cache import FeatureCache
 from llmcodec.training.data import Batch, CropBatches
+from llmcodec.training.listening import ListeningLoss
 from llmcodec.training.model import TrainingModel
 from llmcodec.training.prepare import prepare
 from llmcodec.training.recipe import Recipe
 from llmcodec.training.sources import open_source
 
-ON_WAVE = ("stft", "mel", "adversarial", "feature_matching")  # the losses that depend on the decoded waveform
+# The losses that depend on the decoded waveform.
+ON_WAVE = ("stft", "mel", "envelope", "listening", "adversarial", "feature_matching")
 
 
 def train(
@@ -118,6 +121,9 @@ class Run:
         self.model: Any
         self.model, self.optimiser = accelerator.prepare(plain, optimiser)
         self.adversary = Adversary(recipe.adversarial, settings, accelerator) if recipe.adversarial else None
+        self.listening = None
+        if recipe.losses.listening:
+            self.listening = ListeningLoss(AudioTeacher(locate(recipe.teachers.audio), recipe.teachers.listening_layer))
         self.balancer = Balancer(recipe.losses.balance)
         self.mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)) if settings.ema else None
         accelerator.register_for_checkpointing(self.schedule, self.balancer, *([self.mean] if self.mean else []))
@@ -135,6 +141,8 @@ def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, tor
     adversary = run.adversary
     if adversary and step < recipe.prelude.steps + adversary.settings.start:
         adversary = None
+    if step >= recipe.prelude.steps > 0 and not run.plain.words_held:
+        run.plain.hold_words()
     run.model.train()
     run.optimiser.zero_grad()
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
@@ -147,6 +155,8 @@ def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, tor
             if adversary and wave is not None:
                 found["discriminator"] = adversary.learn(batch.wave, wave)
                 found |= adversary.losses(batch.wave, wave)
+            if run.listening and wave is not None:
+                found["listening"] = run.listening(batch.wave, wave)
             total = _total(found, wave, run)
             accelerator.backward(total / len(batches))
         for name, value in {**found, "total": total}.items():

@@ -120,8 +120,9 @@ def recipe(stand_ins):
             "teachers": {"audio": str(stand_ins["whisper"]), "audio_layer": 1, "text": str(stand_ins["text"])},
             "latent_dim": 16,
             "backbone": {
-                "mels": 20, "kernel": 3, "expansion": 1, "encoder_width": 16, "encoder_depth": 1, "context_width": 16,
-                "context_depth": 1, "decoder_width": 16, "decoder_depth": 1, "fine_width": 8, "fine_depth": 1,
+                "mels": 20, "kernel": 3, "expansion": 1, "encoder_width": 16, "encoder_depth": 1, "listener_width": 16,
+                "listener_depth": 1, "context_width": 16, "context_depth": 1, "decoder_width": 16, "decoder_depth": 1,
+                "fine_width": 8, "fine_depth": 1,
             },
             "layers": [
                 {"name": "semantic", "stride": 4, "lookup_dim": 8, "from_context": True, "words": words(12)},

@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from llmcodec.training.codebooks import ProjectedCodebook, fit_teacher_space, match_words, spherical_kmeans
+from llmcodec.training.codebooks import (
+    ProjectedCodebook,
+    fit_teacher_space,
+    match_words,
+    spherical_kmeans,
+    with_captions,
+)
 
 
 def unit(*shape, seed=0):
@@ -62,3 +68,18 @@ def test_targets_are_unit_means_in_time():
     assert target.shape == (1, 6, 4) and torch.allclose(target.norm(dim=-1), torch.ones(1, 6), atol=1e-5)
     whole = space.target(features[None, :12], pool=2, context=1.0)
     assert torch.allclose(whole, whole[:, :1].expand_as(whole), atol=1e-5)
+
+
+def test_caption_directions_follow_what_texts_say():
+    random = torch.Generator().manual_seed(0)
+    told = torch.randn(400, 3, generator=random)
+    clips = torch.randn(400, 12, generator=random) * torch.tensor([5.0] * 6 + [1.0] * 6)
+    clips[:, 9:] = 0.3 * told  # the texts are heard where the sound varies least
+    space = fit_teacher_space(clips, 4, pool=1)
+    more = with_captions(space, clips, torch.nn.functional.pad(told, (0, 5)), 3)
+    assert more.basis.shape == (12, 7) and torch.equal(more.basis[:, :4], space.basis)
+    heard = space.standardised(clips) @ more.basis
+    solved = torch.linalg.lstsq(heard[:, 4:], told).solution
+    assert (heard[:, 4:] @ solved - told).square().mean() < 0.05
+    ratio = heard[:, 4:].norm(dim=1).mean() / heard[:, :4].norm(dim=1).mean()
+    assert ratio == pytest.approx(1, abs=0.01)

@@ -30,6 +30,15 @@ def test_a_wave_becomes_fifty_rows_a_second(stand_ins, sound):
     assert not torch.allclose(shallow, alone, atol=1e-2)
 
 
+def test_its_spectra_are_those_of_whispers_extractor(stand_ins, sound):
+    teacher = AudioTeacher(str(stand_ins["whisper"]), layer=1)
+    wave = sound(16_000)
+    (wanted,) = teacher.extractor(
+        [wave.numpy()], sampling_rate=16_000, return_tensors="pt", padding="longest", truncation=False
+    ).input_features
+    assert torch.allclose(teacher._log_mel(wave[None])[0], wanted, atol=1e-4)
+
+
 def test_teachers_that_cannot_be_are_refused(stand_ins, tmp_path):
     with pytest.raises(ModelError, match="layer 3: .* has layers 1 to 2"):
         AudioTeacher(str(stand_ins["whisper"]), layer=3)

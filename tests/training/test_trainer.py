@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -55,6 +57,7 @@ ADVERSARIAL = {"start": 1, "stft_sizes": [128], "periods": [2, 3], "width": 4}
         (2, {}, {}),
         (5, {}, {}),
         (1, {"adversarial": ADVERSARIAL}, {"accumulate": 2}),
+        (2, {"losses": {"listening": 0.5}, "semantic": {"sample_clips": 30, "caption_dims": 2}}, {}),
         (0, {"adversarial": ADVERSARIAL | {"kind": "least_squares"}, "losses": {"balance": 1.0}}, {"ema": 0.9}),
     ],
 )
@@ -108,7 +111,8 @@ def test_the_loss_falls_and_the_codec_works(train, recipe, steps, sound, tmp_pat
 def test_the_prelude_teaches_the_semantic_layer_alone(train, recipe, steps, tmp_path):
     train(recipe({"prelude": {"steps": 30, "batch_size": 6}}, steps=1), tmp_path / "run")
     assert all(set(step) == {"distillation", "semantic", "total"} for step in steps[:30])
-    assert {"stft", "mel"} < set(steps[30])
+    assert {"stft", "mel", "envelope"} < set(steps[30])
+    assert "distillation" not in steps[30]
     assert sum(step["distillation"] for step in steps[22:30]) < 0.9 * sum(step["distillation"] for step in steps[:8])
 
 
@@ -144,6 +148,35 @@ def test_a_kill_between_two_checkpoints_loses_neither(train, recipe, steps, tmp_
     (tmp_path / "run" / "last").rename(tmp_path / "run" / "last.old")
     train(recipe(), tmp_path / "run")
     assert len(steps) == 6 and not (tmp_path / "run" / "last.old").exists()
+
+
+def test_a_killed_process_goes_on_to_the_same_weights(train, recipe, data, cache_root, tmp_path):
+    settings = recipe({"prelude": {"steps": 10}, "checkpoint_every": 1}, steps=30)
+    whole = train(settings, tmp_path / "whole")
+    (tmp_path / "recipe.json").write_text(settings.model_dump_json())
+    command = [sys.executable, "-m", "llmcodec", "train", tmp_path / "recipe.json", "--data", data]
+    command += ["--out", tmp_path / "run", "--cache", cache_root, "--threads", str(torch.get_num_threads())]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    reached = []
+    for step in (3, 17):
+        with subprocess.Popen(command, env=environment) as process:
+            while (done := steps_done(tmp_path / "run")) < step and process.poll() is None:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        reached.append(done)
+    assert 3 <= reached[0] < reached[1] < 40
+    subprocess.run(command, check=True, env=environment)
+    one, other = (load_file(run / "model.safetensors") for run in (whole, tmp_path / "run" / "codec"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def steps_done(run):
+    for folder in ("last", "last.old"):
+        try:
+            return json.loads((run / folder / "step.json").read_text())["step"]
+        except OSError:
+            pass
+    return 0
 
 
 def test_a_refused_recipe_leaves_the_folder_to_the_next(train, recipe, tmp_path):
@@ -203,3 +236,43 @@ def test_two_processes_learn_as_one_with_twice_the_batch(train, recipe, data, ca
     one, two = (moved(weights(tmp_path / "start"), weights(tmp_path / run)) for run in ("one", "two"))
     assert torch.nn.functional.cosine_similarity(one, two, dim=0) > 0.8
     assert LLMCodec.from_pretrained(tmp_path / "two" / "codec").config == settings.codec_config()
+
+
+def listener(run):
+    state = load_file(run / "codec" / "model.safetensors")
+    names = ("encoder.listener.", "quantizer.layers.0.to_query.", "quantizer.layers.0.table")
+    return {name: value for name, value in state.items() if name.startswith(names)}
+
+
+def test_words_of_another_codec_are_taken_over_and_held(train, recipe, steps, sound, tmp_path):
+    first = train(recipe(), tmp_path / "first")
+    second = train(recipe({"seed": 5, "semantic": {"codec": str(first)}}), tmp_path / "second")
+    assert "distillation" in steps[0] and not {"distillation", "semantic"} & set(steps[6])
+    one, other = LLMCodec.from_pretrained(first), LLMCodec.from_pretrained(second)
+    tables = [codec.quantizer.layers[0].table for codec in (one, other)]
+    assert torch.allclose(*tables, atol=1e-3)
+    assert one.vocabularies[0] == other.vocabularies[0]
+    assert torch.equal(one.encode(sound(20_000)).layers[0], other.encode(sound(20_000)).layers[0])
+    held = listener(tmp_path / "second")
+    for name, value in listener(tmp_path / "first").items():
+        assert name.endswith(".table") or torch.equal(value, held[name])
+    before, after = (load_file(folder / "model.safetensors")["encoder.embed.weight"] for folder in (first, second))
+    assert not torch.equal(before, after)
+
+
+def test_words_of_the_prelude_are_held_in_the_main_steps(train, recipe, steps, tmp_path):
+    prelude = {"prelude": {"steps": 4, "batch_size": 2}, "checkpoint_every": 4}
+    train(recipe(prelude, steps=3), tmp_path / "run", max_minutes=None)
+    steps.stop = len(steps) + 4
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(prelude, steps=3), tmp_path / "part")
+    assert all(
+        torch.equal(value, listener(tmp_path / "run")[name]) for name, value in listener(tmp_path / "part").items()
+    )
+
+
+def test_words_that_do_not_fit_are_refused(train, recipe, tmp_path):
+    wider = recipe().backbone | {"listener_width": 24}
+    other = train(recipe({"backbone": wider}), tmp_path / "other")
+    with pytest.raises(ConfigError, match="semantic.codec: its first layer is not of the recipe's sizes"):
+        train(recipe({"semantic": {"codec": str(other)}}), tmp_path / "run")
