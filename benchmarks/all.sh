@@ -3,8 +3,8 @@
 #
 #     LLMCODEC_MODELS=MODELS benchmarks/all.sh DEV
 #
-# DEV holds the audiofolders sounds, emotion, digits, keywords, speech; MODELS holds whisper-base, qwen2.5-0.5b and
-# gemma3-270m. Results that exist already are kept; remove benchmarks/results/NAME.json to make one again.
+# DEV holds the audiofolders sounds, emotion, digits, keywords, speech; MODELS holds whisper-base, minilm-l6,
+# qwen2.5-0.5b and gemma3-270m. Results that exist already are kept; remove benchmarks/results/NAME.json to make one again.
 set -euo pipefail
 cd "$(dirname "$0")"
 dev=$1
@@ -20,6 +20,7 @@ once() { # NAME SCRIPT ARGUMENTS...
 once speed speed.py --seconds 1 10 600 --peers conv conv-per-call encodec dac mimi snac encodec-package
 once reconstruct reconstruct.py --data "$dev/speech"
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
+once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}
 once sounds-2way-1shot fewshot.py --data "$dev/sounds" --ways 2 --shots 1 --episodes 500 --scorer channel direct
 once sounds-5way-1shot fewshot.py --data "$dev/sounds" --ways 5 --shots 1 --episodes 500 --scorer channel direct
 once sounds-2way-1shot-qwen fewshot.py --data "$dev/sounds" --llm qwen2.5-0.5b --episodes 100 --scorer channel direct

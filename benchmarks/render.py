@@ -36,6 +36,7 @@ def main() -> None:
         ("speed", speed_table),
         ("reconstruct", reconstruct_table),
         ("codebook_use", use_table),
+        ("relevance", relevance_table),
         ("choose_teacher", teacher_table),
     ):
         if name in results:
@@ -118,6 +119,15 @@ def use_table(content: dict[str, Any]) -> str:
     ]  # fmt: skip
     head = ["data", "layer", "codes", "different words", "bits", "share of the bound"]
     return "\n".join([table(head, rows), "", f"`codebook_use.json`: {made(content)}."])
+
+
+def relevance_table(content: dict[str, Any]) -> str:
+    cells: dict[str, list[str]] = {}
+    for row in content["rows"]:
+        cells.setdefault(row["data"], []).append(f"{row['value']:.3f} ({row['low']:.3f}-{row['high']:.3f})")
+    head = ["data", "words", "words exchanged"]
+    rows = [[data, *found] for data, found in cells.items()]
+    return "\n".join([table(head, rows), "", f"`relevance.json`: {made(content)}."])
 
 
 def teacher_table(content: dict[str, Any]) -> str:

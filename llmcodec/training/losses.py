@@ -35,18 +35,24 @@ class ReconstructionLoss(nn.Module):
         """Waveforms [B, T] -> `stft`, `mel`, `envelope`."""
         stft, mel, envelope = (made.new_zeros(()) for _ in range(3))
         for size in FFT_SIZES:
-            window, weights = getattr(self, f"window_{size}"), getattr(self, f"mel_{size}")
-            both = torch.stft(torch.cat([made, wanted]), size, size // 4, window=window, return_complex=True)
-            power = both.real.square() + both.imag.square()
-            ours, theirs = (power + 1e-6).sqrt().chunk(2)
-            convergence = (theirs - ours).norm() / theirs.norm().clamp(min=1e-3)
-            stft = stft + convergence + (ours.log() - theirs.log()).abs().mean()
-            ours, theirs = (power.transpose(1, 2) @ weights + 1e-5).log().chunk(2)
-            mel = mel + (ours - theirs).abs().mean()
+            ours = self._power(made, size)
+            with torch.no_grad():
+                theirs = self._power(wanted, size)
+            amplitude, target = (ours + 1e-6).sqrt(), (theirs + 1e-6).sqrt()
+            convergence = (target - amplitude).norm() / target.norm().clamp(min=1e-3)
+            stft = stft + convergence + (amplitude.log() - target.log()).abs().mean()
+            weights = getattr(self, f"mel_{size}")
+            mel = mel + ((ours @ weights + 1e-5).log() - (theirs @ weights + 1e-5).log()).abs().mean()
             if size == ENVELOPE_FFT:
-                bands = (power.transpose(1, 2) @ self.octaves + ENVELOPE_FLOOR**2).sqrt()
-                envelope = envelope_loss(*bands.chunk(2), self.segment)
+                bands = [(power @ self.octaves + ENVELOPE_FLOOR**2).sqrt() for power in (ours, theirs)]
+                envelope = envelope_loss(*bands, self.segment)
         return {"stft": stft / len(FFT_SIZES), "mel": mel / len(FFT_SIZES), "envelope": envelope}
+
+    def _power(self, wave: Tensor, size: int) -> Tensor:
+        """Waveform [B, T] -> power [B, n, size / 2 + 1]."""
+        window = getattr(self, f"window_{size}")
+        spectrum = torch.stft(wave, size, size // 4, window=window, return_complex=True).transpose(1, 2)
+        return spectrum.real.square() + spectrum.imag.square()
 
 
 def envelope_loss(made: Tensor, wanted: Tensor, segment: int) -> Tensor:

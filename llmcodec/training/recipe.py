@@ -115,7 +115,7 @@ class Adversarial(_Strict):
 
 
 class Optimiser(_Strict):
-    steps: Positive = 6000
+    steps: Annotated[int, Field(ge=0)] = Field(default=6000, description="main steps; 0 where the prelude is all")
     batch_size: Positive = 16
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warmup_steps: Positive = 200
@@ -182,6 +182,8 @@ class Recipe(_Strict):
                 )
         if self.semantic.caption_dims >= self.layers[0].lookup_dim:
             raise ValueError(f"semantic.caption_dims: must be below layers.0.lookup_dim, {self.layers[0].lookup_dim}")
+        if not self.prelude.steps + self.optimiser.steps:
+            raise ValueError("optimiser.steps: neither main steps nor a prelude")
         if self.prelude.steps and not self.layers[0].from_context:
             raise ValueError("prelude.steps: without a layer from_context there is nothing that it could teach")
         if self.semantic.codec and self.prelude.steps:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from llmcodec.errors import ConfigError, ModelError
 
@@ -32,7 +33,7 @@ def run(monkeypatch, capsys, tmp_path, checkpoint):
         return code, written, capsys.readouterr().out
 
     yield call
-    for name in ("_common", "codebook_use", "fewshot", "reconstruct", "speed"):
+    for name in ("_common", "codebook_use", "fewshot", "reconstruct", "relevance", "speed"):
         sys.modules.pop(name, None)
 
 
@@ -51,6 +52,23 @@ def test_codebook_use(run, sounds):
     assert written["rows"][-1]["codes"] == 2 * written["rows"][2]["codes"]
     assert printed.startswith("| data | layer |")
     assert run("codebook_use", "--data", sounds, "--min-share", 1.01)[0] == 1
+
+
+def test_relevance(run, sounds, monkeypatch):
+    monkeypatch.setattr("llmcodec.teachers.TextTeacher.__init__", lambda *_: None)
+    monkeypatch.setattr("llmcodec.teachers.TextTeacher.embed", lambda _, texts: torch.eye(64)[: len(texts)])
+    code, written, printed = run("relevance", "--data", sounds, "--text-model", "stand-in")
+    assert code == 0 and [row["method"] for row in written["rows"]] == ["words", "exchanged"]
+    assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in written["rows"])
+    assert "| sounds |" in printed
+
+
+def test_relevance_is_the_share_of_labels_that_are_further(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    relevance = importlib.import_module("relevance").relevance
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    clips = torch.tensor([[0.9, 0.1], [0.5, 0.4], [0.1, 1.0]])
+    assert relevance(clips, labels, torch.tensor([0, 1, 2])).tolist() == [1.0, 0.5, 0.0]
 
 
 def test_speed(run):
