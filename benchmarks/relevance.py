@@ -11,6 +11,7 @@ than its own: 0.5 if words say nothing. `exchanged`: the same with the codec's w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import _common
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for data in arguments.data:
             folder = read_labelled(data)
             name = data.resolve().name
-            codes = encode_clips(folder, codec, range(len(folder)), lambda done, total: tell(name, done, total))
+            codes = encode_clips(folder, codec, range(len(folder)), partial(tell, name))
             heard = [codes[clip].layers[0][0] for clip in range(len(folder))]
             labels = centred(teacher.embed([label.replace("_", " ") for label in folder.classes]))
             own = torch.tensor([folder.classes.index(label) for label in folder.labels])
