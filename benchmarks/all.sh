@@ -29,6 +29,6 @@ five=(--ways 5 --shots 5 --episodes 100 --scorer channel direct)
 once digits-5way-5shot fewshot.py --data "$dev/digits" --template digit "${five[@]}"
 once keywords-5way-5shot fewshot.py --data "$dev/keywords" --template keyword "${five[@]}"
 once emotion-2way-5shot fewshot.py --data "$dev/emotion" --template emotion "${five[@]}" --ways 2
-# The choices behind the recipe need the training set: TRAIN=FOLDER benchmarks/all.sh DEV
-[ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py --data "$TRAIN"
+# The choices behind the words need the training set and its feature cache: TRAIN=FOLDER CACHE=FOLDER benchmarks/all.sh DEV
+[ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
 "$python" render.py

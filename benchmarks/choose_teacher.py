@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Which Whisper layer to learn from, and how many words? Measured on labelled training clips, never on evaluation sets.
+"""Which Whisper layer to learn from, and what words to make of it? Measured on training clips, not evaluation sets.
 
-    python benchmarks/choose_teacher.py --data TRAIN --pattern 'esc10/*' --out benchmarks/results/choose_teacher.json
+    python benchmarks/choose_teacher.py recipes/words.yaml --data TRAIN --cache CACHE
 
-Nearest-neighbour accuracy, one demonstration a class, of mean-pooled standardised features per layer, and of the words
-that clustered features of --layer give. Query and demonstrations share no recording: the second part of an ESC name.
+Labelled parts of the training set are held out: sounds of ESC-10 (grouped by recording) and spoken digits (by speaker).
+What the recipe makes of all other clips, with one field changed at a time, is measured on them: accuracy of the nearest
+neighbour by mean-pooled standardised features per layer, and by the words that clustered features of the recipe's layer
+give. CACHE is the folder of the recipe's feature cache.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,79 +19,98 @@ from typing import Any
 import _common
 import numpy as np
 import torch
-from torch import Tensor
 
 from llmcodec.audio import load_audio
 from llmcodec.evaluation import draw_episodes
-from llmcodec.evaluation.baselines import Floats, nearest
+from llmcodec.evaluation.baselines import Floats, decide, nearest
 from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.provenance import provenance
 from llmcodec.models import locate
 from llmcodec.teachers import AudioTeacher
-from llmcodec.training.cache import pool
-from llmcodec.training.codebooks import fit_teacher_space, spherical_kmeans
-from llmcodec.training.sources import open_source
+from llmcodec.training.cache import FeatureCache
+from llmcodec.training.codebooks import TeacherSpace
+from llmcodec.training.prepare import cluster, feature_cache, rows_per_word, teacher_space
+from llmcodec.training.recipe import Recipe
 
-ROUNDS = 15
+HELD_OUT = {"sounds": r"esc10/\d+-(\w+)-", "digits": r"fsdd/\d+_([a-z]+)_"}  # file names; the group of a clip
+TASKS = (("sounds", 2, 1), ("sounds", 5, 1), ("digits", 5, 5))  # part, ways, shots
+CHANGES: tuple[dict[str, Any], ...] = (
+    {}, {"caption_dims": 0}, {"context": 0.0}, {"context": 0.4}, {"words": 256}, {"words": 1024},
+)  # fmt: skip
+Part = tuple[list[int], LabelledFolder]  # places in the cache, and the same clips
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _common.parser(__doc__)
+    parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pattern", default="esc10/*", help="file names of the labelled clips")
-    parser.add_argument("--whisper", default="openai/whisper-base")
-    parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
-    parser.add_argument("--layer", type=int, default=3, help="whose features are clustered")
-    parser.add_argument("--words", type=int, nargs="+", default=[256, 512, 1024])
-    parser.add_argument("--dims", type=int, nargs="+", default=[32, 64])
-    parser.add_argument("--context", type=float, nargs="+", default=[0.0, 0.15, 0.4])
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--layers", type=int, nargs="*", default=[1, 2, 3, 4, 5, 6])
     parser.add_argument("--episodes", type=int, default=2000)
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
+    recipe = Recipe.read(arguments.recipe)
+    cache = feature_cache(recipe, arguments.data, arguments.cache)
+    parts = {name: labelled(cache, arguments.data, pattern) for name, pattern in HELD_OUT.items()}
+    anything = re.compile("|".join(HELD_OUT.values()))
+    others = cache.part(np.array([not anything.match(clip.file) for clip in cache.clips]))
 
-    clips = [clip for clip in open_source(arguments.data).clips if fnmatch.fnmatch(clip.file, arguments.pattern)]
-    files = tuple(arguments.data / clip.file for clip in clips)
-    recordings = tuple(file.stem.split("-")[1] for file in files)
-    folder = LabelledFolder(arguments.data, files, tuple(clip.text for clip in clips), recordings, "recording")
-    waves = [load_audio(file) for file in files]
-
-    def accuracies(vectors: Floats) -> dict[str, float]:
-        score = nearest(vectors)
+    def accuracies(vectors: dict[str, Floats]) -> dict[str, float]:
         found = {}
-        for ways in (2, 5):
-            episodes = draw_episodes(folder, ways, 1, arguments.episodes, arguments.seed)
-            hits = [score(e)[0, :, 0].argmax() == e.labels.index(folder.labels[e.queries[0]]) for e in episodes]
-            found[f"{ways}-way"] = float(np.mean(hits))
+        for name, ways, shots in TASKS:
+            folder, score, hits = parts[name][1], nearest(vectors[name]), []
+            random = np.random.default_rng(arguments.seed)
+            for episode in draw_episodes(folder, ways, shots, arguments.episodes, arguments.seed):
+                way = decide(score(episode), random)[0]
+                hits.append(episode.labels[way] == folder.labels[episode.queries[0]])
+            found[f"{name}, {ways}-way {shots}-shot"] = float(np.mean(hits))
         return found
 
     rows: list[dict[str, Any]] = []
     for layer in arguments.layers:
-        features = teacher_rows(arguments.whisper, layer, waves)
-        means = torch.stack([row.mean(0) for row in features]).double().numpy()
-        rows.append({"layer": layer, **accuracies((means - means.mean(0)) / means.std(0))})
-    features = teacher_rows(arguments.whisper, arguments.layer, waves)
-    for dims in arguments.dims:
-        space = fit_teacher_space(torch.cat(features), dims, 2)
-        for context in arguments.context:
-            targets = [space.target(row[None, : len(row) // 2 * 2], 2, context)[0] for row in features]
-            for words in arguments.words:
-                centroids = spherical_kmeans(torch.cat(targets), words, ROUNDS, arguments.seed)
-                codes = [(target @ centroids.T).argmax(-1).numpy() for target in targets]
-                counts = np.sqrt(np.stack([np.bincount(code, minlength=words) for code in codes]))
-                setting = {"layer": arguments.layer, "dims": dims, "context": context, "words": words}
-                rows.append({**setting, **accuracies(counts)})
-
-    content = {"data": arguments.pattern, "clips": len(clips), "episodes": arguments.episodes, "rows": rows}
-    head = ["layer", "dims", "context", "words", "2-way", "5-way"]
+        teacher = AudioTeacher(locate(recipe.teachers.audio), layer)
+        means = {name: standardised_means(teacher, folder.files) for name, (_, folder) in parts.items()}
+        rows.append({"layer": layer, **accuracies(means)})
+    for change in CHANGES:
+        size = int(change.get("words", recipe.layers[0].words.size))
+        semantic = recipe.semantic.model_copy(update={k: v for k, v in change.items() if k != "words"})
+        changed = recipe.model_copy(update={"semantic": semantic})
+        space, clips = teacher_space(changed, others)
+        _, centroids = cluster(changed, others, space, clips, size)
+        counts = {}
+        for name, (places, _) in parts.items():
+            codes = [words(cache, clip, changed, space, centroids) for clip in places]
+            counts[name] = np.sqrt(np.stack([np.bincount(code, minlength=size) for code in codes]))
+        setting = {"words": size, "caption_dims": semantic.caption_dims, "context": semantic.context}
+        rows.append({"layer": recipe.teachers.audio_layer, **setting, **accuracies(counts)})
+    content = {"recipe": arguments.recipe.name, "clips": {name: len(part) for name, (_, part) in parts.items()}}
+    content |= {"episodes": arguments.episodes, "rows": rows, "provenance": provenance(arguments.seed)}
+    head = ["layer", "words", "caption_dims", "context", *(key for key in rows[0] if "way" in key)]
     lines = [[f"{row[key]:.3f}" if "way" in key else row.get(key, "") for key in head] for row in rows]
-    _common.report(arguments, {**content, "provenance": provenance(arguments.seed)}, _common.table(head, lines))
+    _common.report(arguments, content, _common.table(head, lines))
     return 0
 
 
-def teacher_rows(whisper: str, layer: int, waves: Sequence[Tensor]) -> list[Tensor]:
-    """Features [T, dim] of each clip at the rate of the feature cache."""
-    teacher = AudioTeacher(locate(whisper), layer)
-    return [pool(teacher.features([wave])[0]) for wave in waves]
+def labelled(cache: FeatureCache, data: Path, pattern: str) -> Part:
+    """The clips whose names match, without the changed copies that follow each in the cache."""
+    first = {clip.file: place for place, clip in reversed(list(enumerate(cache.clips))) if re.match(pattern, clip.file)}
+    names = sorted(first)
+    labels = tuple(cache.clips[first[name]].text for name in names)
+    groups = tuple(re.match(pattern, name)[1] for name in names)  # type: ignore[index]
+    return [first[n] for n in names], LabelledFolder(data, tuple(data / n for n in names), labels, groups, "name")
+
+
+def standardised_means(teacher: AudioTeacher, files: Sequence[Path]) -> Floats:
+    means = torch.stack([teacher.features([load_audio(file)])[0].mean(0) for file in files]).double().numpy()
+    return (means - means.mean(0)) / means.std(0)
+
+
+def words(cache: FeatureCache, clip: int, recipe: Recipe, space: TeacherSpace, centroids: torch.Tensor) -> Any:
+    """What a perfect student of the teacher would say of a clip: int64 [T]."""
+    pool = rows_per_word(recipe)
+    rows = cache.rows(clip, 0, cache.row_bounds[clip, 1] - cache.row_bounds[clip, 0])
+    rows = torch.cat([rows, rows[-1:].expand(-len(rows) % pool, -1)])
+    return (space.target(rows[None], pool, recipe.semantic.context)[0] @ centroids.T).argmax(-1).numpy()
 
 
 if __name__ == "__main__":

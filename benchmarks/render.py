@@ -131,9 +131,12 @@ def relevance_table(content: dict[str, Any]) -> str:
 
 
 def teacher_table(content: dict[str, Any]) -> str:
-    keys = ["layer", "dims", "context", "words", "2-way", "5-way"]
-    rows = [[f"{100 * row[key]:.1f}" if "way" in key else row.get(key, "") for key in keys] for row in content["rows"]]
-    head = ["Whisper layer", "dimensions", "clip's share", "words", "2-way (%)", "5-way (%)"]
+    tasks = [key for key in content["rows"][0] if "way" in key]
+    keys = ["layer", "words", "caption_dims", "context"]
+    rows = [
+        [*(row.get(key, "") for key in keys), *(f"{100 * row[task]:.1f}" for task in tasks)] for row in content["rows"]
+    ]
+    head = ["Whisper layer", "words", "caption dimensions", "clip's share", *(f"{task} (%)" for task in tasks)]
     return "\n".join([table(head, rows), "", f"`choose_teacher.json`: {made(content)}."])
 
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ from llmcodec.errors import AudioError
 from llmcodec.teachers import WHISPER_RATE, WHISPER_SECONDS, AudioTeacher, TextTeacher
 from llmcodec.training.sources import Clip, ClipSource, file_stamp
 
+Progress = Callable[[int, int], None]  # done, total
+Complain = Callable[[str], None]
 SAMPLE_RATE = 16_000
 POOL = 3  # Whisper frames averaged to one row
 FEATURE_RATE = WHISPER_RATE / POOL
@@ -73,6 +75,12 @@ class FeatureCache:
         """One text embedding as float32 [dim]."""
         return torch.from_numpy(self.texts[row].astype(np.float32))
 
+    def part(self, keep: np.ndarray) -> FeatureCache:
+        """The clips where `keep` [N] is true."""
+        clips = [clip for clip, kept in zip(self.clips, keep, strict=True) if kept]
+        bounds = {name: getattr(self, name)[keep] for name in ("wave_bounds", "row_bounds", "text_rows")}
+        return replace(self, clips=clips, **bounds)
+
     @classmethod
     def open(cls, folder: Path) -> FeatureCache:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -95,8 +103,8 @@ class FeatureCache:
         text_teacher: str,
         copies: dict[str, int],
         seed: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-        complain: Callable[[str], None] = lambda message: None,
+        progress: Progress | None = None,
+        complain: Complain | None = None,
     ) -> FeatureCache:
         """Open the cache that fits these arguments below `root`, or compute it (atomic: a half-made one is never seen).
 
@@ -115,9 +123,9 @@ class FeatureCache:
         work = root / f"unfinished-{uuid.uuid4().hex}"
         work.mkdir()
         try:
-            clips, waves = _read(source, complain)
+            clips, waves = _read(source, complain or (lambda message: None))
             teachers = AudioTeacher(*audio_teacher), TextTeacher(text_teacher)
-            _compute(work, clips, waves, *teachers, copies, seed, progress)
+            _compute(work, clips, waves, *teachers, copies, seed, progress or (lambda done, total: None))
             os.replace(work, folder)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
@@ -125,7 +133,7 @@ class FeatureCache:
         return cls.open(folder)
 
 
-def _read(source: ClipSource, complain: Callable[[str], None]) -> tuple[list[Clip], list[np.ndarray]]:
+def _read(source: ClipSource, complain: Complain) -> tuple[list[Clip], list[np.ndarray]]:
     """The clips that can be read, and their waveforms."""
     clips, waves, errors = [], [], []
     for clip in source.clips:
@@ -149,7 +157,7 @@ def _compute(
     text_teacher: TextTeacher,
     copies: dict[str, int],
     seed: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> None:
     random = np.random.default_rng(seed)
     table = list(clips)

@@ -28,6 +28,7 @@ class ReconstructionLoss(nn.Module):
         for size in FFT_SIZES:
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
             self.register_buffer(f"mel_{size}", mel_filterbank(MELS[size], size, sample_rate), persistent=False)
+        self.octaves: Tensor
         self.register_buffer("octaves", third_octaves(ENVELOPE_FFT, sample_rate), persistent=False)
         self.segment = round(ENVELOPE_SECONDS * sample_rate / (ENVELOPE_FFT // 4))
 
@@ -44,8 +45,8 @@ class ReconstructionLoss(nn.Module):
             weights = getattr(self, f"mel_{size}")
             mel = mel + ((ours @ weights + 1e-5).log() - (theirs @ weights + 1e-5).log()).abs().mean()
             if size == ENVELOPE_FFT:
-                bands = [(power @ self.octaves + ENVELOPE_FLOOR**2).sqrt() for power in (ours, theirs)]
-                envelope = envelope_loss(*bands, self.segment)
+                bands, wanted_bands = ((x @ self.octaves + ENVELOPE_FLOOR**2).sqrt() for x in (ours, theirs))
+                envelope = envelope_loss(bands, wanted_bands, self.segment)
         return {"stft": stft / len(FFT_SIZES), "mel": mel / len(FFT_SIZES), "envelope": envelope}
 
     def _power(self, wave: Tensor, size: int) -> Tensor:

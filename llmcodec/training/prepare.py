@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.llm import load_llm
 from llmcodec.models import locate
 from llmcodec.teachers import TextTeacher
-from llmcodec.training.cache import SAMPLES_PER_ROW, FeatureCache
+from llmcodec.training.cache import SAMPLES_PER_ROW, Complain, FeatureCache, Progress
 from llmcodec.training.codebooks import (
     ClipSample,
     ProjectedCodebook,
+    TeacherSpace,
     fit_teacher_space,
     match_words,
     sample_targets,
@@ -26,6 +28,7 @@ from llmcodec.training.codebooks import (
 from llmcodec.training.data import CropBatches
 from llmcodec.training.model import TrainingModel
 from llmcodec.training.recipe import Recipe, Words
+from llmcodec.training.sources import open_source
 from llmcodec.vocabulary import Vocabulary
 
 
@@ -60,33 +63,31 @@ class WordSource:
         return self.embeddings[[self.known[word] for word in vocabulary]]
 
 
+def feature_cache(
+    recipe: Recipe, data: Path, root: Path, progress: Progress | None = None, complain: Complain | None = None
+) -> FeatureCache:
+    """The feature cache of a recipe on `data`, opened below `root` or computed there; see `FeatureCache.build`."""
+    audio, text = locate(recipe.teachers.audio), locate(recipe.teachers.text)
+    source = open_source(data, recipe.data.exclude)
+    return FeatureCache.build(
+        root, source, (audio, recipe.teachers.audio_layer), text, recipe.data.copies, recipe.seed, progress, complain
+    )
+
+
 def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
     """Build codec, codebooks and heads. The words of the first layer are those of `recipe.semantic.codec`, or named
     after clustered teacher features."""
     torch.manual_seed(recipe.seed)
-    config = recipe.codec_config()
     source = WordSource.load(recipe.llm)
-    first = recipe.layers[0]
-    pool = first.stride * config.frame_samples // SAMPLES_PER_ROW
-    random = np.random.default_rng(recipe.seed)
-    crops = CropBatches(cache, recipe.data, config, recipe.seed)
-    chosen = random.choice(len(crops.weights), recipe.semantic.sample_clips, p=crops.weights)
-    rows = [cache.rows(int(clip), 0, crops.rows) for clip in chosen]
-    space = fit_teacher_space(torch.cat(rows), first.lookup_dim - recipe.semantic.caption_dims, pool)
-    if recipe.semantic.caption_dims:
-        told = [(found.mean(0), cache.text(text)) for found, clip in zip(rows, chosen, strict=True)
-                if (text := int(cache.text_rows[clip])) >= 0]  # fmt: skip
-        if not told:
-            raise ConfigError("recipe field semantic.caption_dims: no clip has a text; set it to 0")
-        heard, texts = (torch.stack(column) for column in zip(*told, strict=True))
-        space = with_captions(space, heard, texts, recipe.semantic.caption_dims)
+    space, clips = teacher_space(recipe, cache)
     given = recipe.semantic.codec
     held = LLMCodec.from_pretrained(None if given == "default" else locate(given)) if given else None
     if held:
         words, table = held.vocabularies[0], held.quantizer.layers[0].get_buffer("table")
     else:
-        sample = sample_targets(cache, space, chosen, pool, recipe.semantic.context, crops.rows, recipe.seed)
-        words, table = _clustered(sample, source.candidates(first.words), cache, recipe)
+        candidates = source.candidates(recipe.layers[0].words)
+        sample, table = cluster(recipe, cache, space, clips, recipe.layers[0].words.size or len(candidates))
+        words = Vocabulary(tuple(candidates[place] for place in _name(table, sample, cache, candidates, recipe)))
     vocabularies = [words]
     for layer in recipe.layers[1:]:
         candidates = source.candidates(layer.words)
@@ -96,12 +97,52 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
         for vocabulary, layer in zip(vocabularies, recipe.layers, strict=True)
     ]
     codebooks[0].fit(table)
-    codec = LLMCodec(config, vocabularies)
+    codec = LLMCodec(recipe.codec_config(), vocabularies)
     model = TrainingModel(codec, codebooks, space, recipe.losses, recipe.semantic.context, cache.texts.shape[1])
     if held:
         _take_words(held, codec)
         model.hold_words()
     return model
+
+
+def teacher_space(recipe: Recipe, cache: FeatureCache) -> tuple[TeacherSpace, np.ndarray]:
+    """The space in which the first layer's words are found, and the clips (balanced, with repeats) it was fitted on."""
+    crops = CropBatches(cache, recipe.data, recipe.codec_config(), recipe.seed)
+    random = np.random.default_rng(recipe.seed)
+    clips = random.choice(len(crops.weights), recipe.semantic.sample_clips, p=crops.weights)
+    rows = [cache.rows(int(clip), 0, crops.rows) for clip in clips]
+    captions = recipe.semantic.caption_dims
+    space = fit_teacher_space(torch.cat(rows), recipe.layers[0].lookup_dim - captions, rows_per_word(recipe))
+    if captions:
+        told = [
+            (found.mean(0), cache.text(text))
+            for found, text in zip(rows, cache.text_rows[clips].tolist(), strict=True)
+            if text >= 0
+        ]
+        if not told:
+            raise ConfigError("recipe field semantic.caption_dims: no clip has a text; set it to 0")
+        heard, texts = (torch.stack(column) for column in zip(*told, strict=True))
+        space = with_captions(space, heard, texts, captions)
+    return space, clips
+
+
+def cluster(
+    recipe: Recipe, cache: FeatureCache, space: TeacherSpace, clips: np.ndarray, count: int
+) -> tuple[ClipSample, Tensor]:
+    """Targets of crops of those clips, and `count` centroids of them."""
+    rows = CropBatches(cache, recipe.data, recipe.codec_config(), recipe.seed).rows
+    sample = sample_targets(cache, space, clips, rows_per_word(recipe), recipe.semantic.context, rows, recipe.seed)
+    if len(sample.targets) < count:
+        raise ConfigError(
+            f"{len(sample.targets)} teacher rows cannot give {count} words to the first layer; take longer clips, "
+            "a larger semantic.sample_clips or a smaller layers.0.words.size"
+        )
+    return sample, spherical_kmeans(sample.targets, count, recipe.semantic.kmeans_rounds, recipe.seed)
+
+
+def rows_per_word(recipe: Recipe) -> int:
+    """Teacher rows that one word of the first layer stands for."""
+    return recipe.layers[0].stride * recipe.codec_config().frame_samples // SAMPLES_PER_ROW
 
 
 def _take_words(held: LLMCodec, codec: LLMCodec) -> None:
@@ -113,21 +154,6 @@ def _take_words(held: LLMCodec, codec: LLMCodec) -> None:
             raise ConfigError(
                 f"recipe field semantic.codec: its first layer is not of the recipe's sizes ({first_line(error)})"
             ) from error
-
-
-def _clustered(
-    sample: ClipSample, candidates: tuple[str, ...], cache: FeatureCache, recipe: Recipe
-) -> tuple[Vocabulary, Tensor]:
-    """Centroids of what the audio teacher hears, and the word of each."""
-    count = recipe.layers[0].words.size or len(candidates)
-    if len(sample.targets) < count:
-        raise ConfigError(
-            f"{len(sample.targets)} teacher rows cannot give {count} words to the first layer; take longer clips, "
-            "a larger semantic.sample_clips or a smaller layers.0.words.size"
-        )
-    centroids = spherical_kmeans(sample.targets, count, recipe.semantic.kmeans_rounds, recipe.seed)
-    places = _name(centroids, sample, cache, candidates, recipe)
-    return Vocabulary(tuple(candidates[place] for place in places)), centroids
 
 
 def _name(

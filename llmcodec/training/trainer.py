@@ -26,13 +26,11 @@ from llmcodec.models import locate
 from llmcodec.teachers import AudioTeacher
 from llmcodec.training.adversary import Adversary
 from llmcodec.training.balance import Balancer
-from llmcodec.training.cache import FeatureCache
 from llmcodec.training.data import Batch, CropBatches
 from llmcodec.training.listening import ListeningLoss
 from llmcodec.training.model import TrainingModel
-from llmcodec.training.prepare import prepare
+from llmcodec.training.prepare import feature_cache, prepare
 from llmcodec.training.recipe import Recipe
-from llmcodec.training.sources import open_source
 
 # The losses that depend on the decoded waveform.
 ON_WAVE = ("stft", "mel", "envelope", "listening", "adversarial", "feature_matching")
@@ -61,11 +59,9 @@ def train(
     )
     with accelerator.main_process_first(), _progress("clips", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("features", total=None)
-        cache = FeatureCache.build(
-            cache_root or out / "cache", open_source(data, recipe.data.exclude),
-            (locate(recipe.teachers.audio), recipe.teachers.audio_layer), locate(recipe.teachers.text),
-            recipe.data.copies, recipe.seed, lambda done, total: bar.update(task, completed=done, total=total),
-            bar.console.print,
+        cache = feature_cache(
+            recipe, data, cache_root or out / "cache",
+            lambda done, total: bar.update(task, completed=done, total=total), bar.console.print,
         )  # fmt: skip
         bar.update(task, completed=len(cache.clips), total=len(cache.clips))
     set_seed(recipe.seed)
