@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from llmcodec.audio import load_audio
+from llmcodec.errors import ConfigError
 from llmcodec.evaluation import draw_episodes
 from llmcodec.evaluation.baselines import Floats, decide, nearest
 from llmcodec.evaluation.dataset import LabelledFolder
@@ -72,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         means = {name: standardised_means(teacher, folder.files) for name, (_, folder) in parts.items()}
         rows.append({"layer": layer, **accuracies(means)})
     for change in CHANGES:
-        size = int(change.get("words", recipe.layers[0].words.size))
+        size = change.get("words", recipe.layers[0].words.size)
+        if size is None:
+            raise ConfigError(f"{arguments.recipe}: layers.0.words.size is needed here")
         semantic = recipe.semantic.model_copy(update={k: v for k, v in change.items() if k != "words"})
         changed = recipe.model_copy(update={"semantic": semantic})
         space, clips = teacher_space(changed, others)
