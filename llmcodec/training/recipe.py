@@ -82,6 +82,7 @@ class Losses(_Strict):
     mel: Weight = 1.5
     envelope: Weight = Field(default=0.5, description="correlation of band envelopes, as in STOI")
     listening: Weight = Field(default=0.0, description="what Whisper hears of the decoded sound and of the original")
+    listening_start: Annotated[int, Field(ge=0)] = Field(default=0, description="main steps before it comes in")
     commitment: Weight = 0.25
     codebook: Weight = 0.25
     entropy: Weight = 0.1

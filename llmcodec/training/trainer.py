@@ -151,7 +151,7 @@ def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, tor
             if adversary and wave is not None:
                 found["discriminator"] = adversary.learn(batch.wave, wave)
                 found |= adversary.losses(batch.wave, wave)
-            if run.listening and wave is not None:
+            if run.listening and wave is not None and step >= recipe.prelude.steps + recipe.losses.listening_start:
                 found["listening"] = run.listening(batch.wave, wave)
             total = _total(found, wave, run)
             accelerator.backward(total / len(batches))
