@@ -1,7 +1,6 @@
 """Losses. Every function returns a scalar mean; masks are 1 on what counts.
 
-Adversarial and feature-matching losses will stand here beside the reconstruction losses, and their discriminators in a
-module of their own; `trainer.train_step` adds whatever `Losses` weighs above zero.
+Those of discriminators stand in `discriminators`; `trainer.train_step` adds whatever `Losses` weighs above zero.
 """
 
 from __future__ import annotations
