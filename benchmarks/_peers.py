@@ -66,9 +66,7 @@ class TransformersCodec:
     def decode(self, codes: Tensor) -> Tensor:
         if self.model.config.model_type == "encodec":
             return self.model.decode(codes[None, None], [None]).audio_values.flatten()
-        if self.model.config.model_type == "dac":
-            return self.model.decode(audio_codes=codes[None]).audio_values.flatten()
-        return self.model.decode(codes[None]).audio_values.flatten()
+        return self.model.decode(audio_codes=codes[None]).audio_values.flatten()
 
 
 def transformers_codec(folder: str) -> TransformersCodec:
