@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmcodec.audio import FILE_SUFFIXES
 from llmcodec.errors import ConfigError
 
-AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"])
 GROUP_COLUMNS = ("recording", "speaker", "voice")  # looked for in this order
 FILE = "file"
 METADATA = "metadata.csv"
@@ -155,7 +155,7 @@ def _rows_of_subfolders(folder: Path) -> list[TableRow]:
 
 
 def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in FILE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _choose_group(columns: Sequence[str], rows: Sequence[TableRow], group_by: str | None, source: Path) -> str:

@@ -15,12 +15,11 @@ from typing import Any, Protocol
 import soundfile
 from torch import Tensor
 
-from llmcodec.audio import load_audio
+from llmcodec.audio import FILE_SUFFIXES, load_audio
 from llmcodec.errors import AudioError, ConfigError, first_line
 
 TABLE = "metadata.csv"
 TEXT_COLUMNS = ("text", "transcription", "caption", "sentence")
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Shards:
             for member in archive:
                 path = PurePosixPath(member.name)
                 key = str(path.parent / path.name.split(".")[0])
-                if path.suffix.lower() in AUDIO_SUFFIXES:
+                if path.suffix.lower() in FILE_SUFFIXES:
                     names[key] = f"{shard.name}/{member.name}"
                     self.places[names[key]] = (shard, member.offset_data, member.size)
                 elif path.suffix in (".txt", ".json"):
