@@ -21,11 +21,11 @@ once speed speed.py --seconds 1 10 600 --peers conv conv-per-call encodec dac mi
 once reconstruct reconstruct.py --data "$dev/speech"
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}
-once sounds-2way-1shot fewshot.py --data "$dev/sounds" --ways 2 --shots 1 --episodes 500 --scorer channel direct
-once sounds-5way-1shot fewshot.py --data "$dev/sounds" --ways 5 --shots 1 --episodes 500 --scorer channel direct
-once sounds-2way-1shot-qwen fewshot.py --data "$dev/sounds" --llm qwen2.5-0.5b --episodes 100 --scorer channel direct
-once sounds-2way-1shot-gemma fewshot.py --data "$dev/sounds" --llm gemma3-270m --episodes 100 --scorer channel direct
-five=(--ways 5 --shots 5 --episodes 100 --scorer channel direct)
+once sounds-2way-1shot fewshot.py --data "$dev/sounds" --ways 2 --shots 1 --episodes 500 --scorer knn channel direct
+once sounds-5way-1shot fewshot.py --data "$dev/sounds" --ways 5 --shots 1 --episodes 500 --scorer knn channel direct
+once sounds-2way-1shot-qwen fewshot.py --data "$dev/sounds" --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
+once sounds-2way-1shot-gemma fewshot.py --data "$dev/sounds" --llm gemma3-270m --episodes 100 --scorer knn channel direct
+five=(--ways 5 --shots 5 --episodes 100 --scorer knn channel direct)
 once digits-5way-5shot fewshot.py --data "$dev/digits" --template digit "${five[@]}"
 once keywords-5way-5shot fewshot.py --data "$dev/keywords" --template keyword "${five[@]}"
 once emotion-2way-5shot fewshot.py --data "$dev/emotion" --template emotion "${five[@]}" --ways 2

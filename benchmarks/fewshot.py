@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Few-shot accuracy of a frozen language model on audio words, beside chance, neighbours and plain features.
 
-    python benchmarks/fewshot.py --data FOLDER --ways 2 --shots 1 --episodes 500 --scorer channel direct
+    python benchmarks/fewshot.py --data FOLDER --ways 2 --shots 1 --episodes 500 --scorer knn channel direct
 
 FOLDER is an audiofolder (metadata.csv with file_name and label), a CSV file (file, label) or a folder with one
 sub-folder per label. Query and demonstrations never share what --group-by names.
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--save-episodes", type=Path, metavar="FILE", help="write the episodes that were used")
     parser.add_argument("--template", default="sound", help="name or YAML file")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="default: those of the template")
-    parser.add_argument("--scorer", nargs="*", default=["channel"], help="none at all: only the baselines")
+    parser.add_argument("--scorer", nargs="*", default=["knn"], help="none at all: only the baselines")
     parser.add_argument("--llm", help="folder, hub id, or a name below $LLMCODEC_MODELS")
     parser.add_argument("--whisper", default="openai/whisper-base", help="model of the feature baselines")
     parser.add_argument("--no-whisper", action="store_true", help="leave them out")

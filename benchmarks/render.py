@@ -16,6 +16,7 @@ from _common import table
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 METHODS = {
+    "llm, knn": "LLM, knn",
     "llm, channel": "LLM, channel",
     "llm, direct": "LLM, direct",
     "nearest neighbour, words": "NN, same words",

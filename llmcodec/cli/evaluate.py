@@ -30,7 +30,7 @@ def evaluate(
     shots: Annotated[int, typer.Option(help="Demonstrations of each class.")] = 1,
     episodes: Annotated[int, typer.Option(help="How many, one query each.")] = 100,
     scorer: Annotated[
-        list[str] | None, typer.Option(help="channel or direct; may be repeated (default: channel)")
+        list[str] | None, typer.Option(help="knn, channel or direct; may be repeated (default: knn)")
     ] = None,
     template: TemplateOption = "sound",
     layers: LayersOption = None,
@@ -67,7 +67,7 @@ def evaluate(
             bar.update(tasks[stage], completed=done)
 
         report = evaluate_fewshot(
-            folder, model, load_llm(llm), template, scorer or ["channel"], ways, shots, episodes, seed,
+            folder, model, load_llm(llm), template, scorer or ["knn"], ways, shots, episodes, seed,
             layers=layer_list(layers), whisper=None if whisper == "none" else whisper, codec_name=codec or "default",
             progress=tell,
         )  # fmt: skip

@@ -80,7 +80,7 @@ def evaluate_fewshot(
     codec: LLMCodec,
     llm: FrozenLLM | None = None,
     template: str | TaskTemplate = "sound",
-    scorers: Sequence[str] = ("channel",),
+    scorers: Sequence[str] = ("knn",),
     ways: int = 2,
     shots: int = 1,
     episodes: int | Sequence[Episode] = 100,

@@ -28,7 +28,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     codec: LLMCodec, its folder or hub id; None: the one inside the package.
     llm: FrozenLLM, its folder or hub id; None: the default language model.
     template: a TaskTemplate, the name of one in the package, or a YAML file.
-    scorer: "channel" (one class's demonstrations per context) or "direct" (all in one prompt, then the label).
+    scorer: "knn" (every clip read alone, then compared), "channel" (one class's demonstrations per context) or "direct"
+        (all in one prompt, then the label).
     layers: names of the codec's layers whose words are used; None: those of the template.
 
     A clip is a path, an array or tensor ([T] or [channels, T] at the codec's sample rate), or the AudioCodes of one.
@@ -39,7 +40,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         codec: LLMCodec | str | Path | None = None,
         llm: FrozenLLM | str | Path | None = None,
         template: TaskTemplate | str | Path = "sound",
-        scorer: str = "channel",
+        scorer: str = "knn",
         layers: Sequence[str] | None = None,
     ) -> None:
         self.codec = codec

@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmcodec.errors import ConfigError
 from llmcodec.llm import Prefix
@@ -20,6 +20,7 @@ from llmcodec.prompting import PromptBuilder
 
 Ids = list[int]
 BATCH = 8  # queries whose own contexts are in memory at once
+KEPT = 4096  # clips that are not read again
 
 
 class Scorer(Protocol):
@@ -32,6 +33,48 @@ class Scorer(Protocol):
     def scores(self, queries: Sequence[Ids]) -> Tensor:
         """Word ids of queries -> float32 [N, C]; the softmax of a row is the probability of each class."""
         ...
+
+
+class NeighbourScorer:
+    """Are the query and a class's demonstrations alike in their words, and in what the model expects while it reads
+    them? (kNN prompting: Xu et al., 2023.)
+
+    The model reads each clip once and alone, so that any number of demonstrations fits. A clip is a distribution over
+    the codec's words: those that it holds, mixed with those that the model expected (`expected`: their share), which
+    makes up for words that short clips happen not to hold. The score of a class is the cosine of the square roots of
+    the query's distribution and of those of its demonstrations, averaged, times `sharpness`.
+    """
+
+    def __init__(self, builder: PromptBuilder, expected: float = 0.25, sharpness: float = 10.0) -> None:
+        self.builder, self.llm = builder, builder.llm
+        self.expected, self.sharpness = expected, sharpness
+        self._empty = self.llm.prepare([builder.context([])])[0]
+        self._places = {token: place for place, token in enumerate(builder.word_tokens)}
+        self._known: dict[tuple[int, ...], Tensor] = {}  # clips as read, kept from fit to fit
+
+    def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
+        """See Scorer."""
+        self._classes = nn.functional.normalize(torch.stack([self._read(clips).mean(0) for clips in demonstrations]))
+
+    def scores(self, queries: Sequence[Ids]) -> Tensor:
+        """See Scorer."""
+        return self.sharpness * self._read(queries) @ self._classes.T
+
+    def _read(self, clips: Sequence[Ids]) -> Tensor:
+        """Square roots of the distributions of clips: [N, words]."""
+        if len(self._known) > KEPT:
+            self._known.clear()
+        new = sorted({tuple(clip) for clip in clips} - self._known.keys())
+        for clip in new:
+            self.builder.check(len(self._empty) + len(clip), "a clip")
+        expected = self.llm.expected([(self._empty, clip) for clip in new], list(self._places))
+        for clip, row in zip(new, expected, strict=True):
+            if clip:
+                held = torch.tensor([self._places[token] for token in clip]).bincount(minlength=len(row)) / len(clip)
+                row = (1 - self.expected) * held + self.expected * row
+            self._known[clip] = row.sqrt()
+        rows = [self._known[tuple(clip)] for clip in clips]
+        return torch.stack(rows) if rows else torch.zeros(0, len(self._places))
 
 
 class ChannelScorer:
@@ -72,6 +115,8 @@ class ChannelScorer:
         """Mean clipped gain per word of each clip behind its context: [N]; 0 for a clip without words."""
         for context, clip in pairs:
             self.builder.check(len(context) + len(clip), "a query behind a class's demonstrations")
+        if len(self._known) > KEPT:
+            self._known.clear()
         new = sorted({tuple(clip) for _, clip in pairs} - self._known.keys())
         found = self.llm.log_likelihood([*pairs, *((self._empty, clip) for clip in new)])
         self._known.update(zip(new, found[len(pairs) :], strict=True))
@@ -98,6 +143,8 @@ class DirectScorer:
 
     def scores(self, queries: Sequence[Ids]) -> Tensor:
         """See Scorer."""
+        if not queries:
+            return torch.zeros(0, len(self._labels))
         prompts = [self.builder.direct(self._demonstrations, query, self._labels) for query in queries]
         shared = os.path.commonprefix(prompts)
         shared = shared[: min(len(shared), min(map(len, prompts)) - 1)]
@@ -110,7 +157,11 @@ class DirectScorer:
         return torch.tensor(sums).reshape(len(queries), len(self._labels))
 
 
-SCORERS: dict[str, Callable[[PromptBuilder], Scorer]] = {"channel": ChannelScorer, "direct": DirectScorer}
+SCORERS: dict[str, Callable[[PromptBuilder], Scorer]] = {
+    "knn": NeighbourScorer,
+    "channel": ChannelScorer,
+    "direct": DirectScorer,
+}
 
 
 def build_scorer(name: str, builder: PromptBuilder) -> Scorer:

@@ -63,6 +63,14 @@ class FrozenLLM(Protocol):
         """
         ...
 
+    def expected(self, pairs: Sequence[tuple[Prefix, Sequence[int]]], ids: Sequence[int]) -> Tensor:
+        """What the model expects while it reads each continuation behind its prefix.
+
+        The probabilities of `ids`, taken to be all that may come, averaged over the places before, between and behind
+        the tokens of the continuation: float32 [N, len(ids)], rows add up to 1.
+        """
+        ...
+
     def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
         """Log-probabilities of the token behind each prefix: float32 [N, V]."""
         ...

@@ -81,6 +81,21 @@ class FakeLLM:
             results.append(scores)
         return results
 
+    def expected(self, pairs: Sequence[tuple[Prefix, Sequence[int]]], ids: Sequence[int]) -> Tensor:
+        """See FrozenLLM."""
+        chosen = checked_ids(ids, self.vocab_size, self.name)
+        results = torch.zeros(len(pairs), len(chosen))
+        for row, (prefix, continuation) in enumerate(pairs):
+            tokens = checked_ids(continuation, self.vocab_size, self.name)
+            check_fits(len(prefix), len(tokens), self.max_context, self.name)
+            state = copy.deepcopy(prefix.state)
+            results[row] = prefix.next_logprobs[chosen].softmax(0)
+            for token in tokens:
+                self._read(state, token)
+                results[row] += self._next(state)[chosen].softmax(0)
+            results[row] /= len(tokens) + 1
+        return results
+
     def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
         """See FrozenLLM."""
         rows = [prefix.next_logprobs for prefix in self.prepare(prefixes)]

@@ -131,22 +131,42 @@ class TransformersLLM:
 
     def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """See FrozenLLM."""
+        rows = self._checked_pairs(pairs)
+        results = [torch.zeros(len(row)) for row in rows]
+        for batch in self._batches_of_runs(pairs, rows):
+            scores = self._score([pairs[i][0] for i in batch], [rows[i] for i in batch]).cpu()
+            for i, score in zip(batch, scores, strict=True):
+                results[i].copy_(score[: len(rows[i])])
+        return results
+
+    def expected(self, pairs: Sequence[tuple[Prefix, Sequence[int]]], ids: Sequence[int]) -> Tensor:
+        """See FrozenLLM."""
+        rows, chosen = self._checked_pairs(pairs), torch.tensor(checked_ids(ids, self.vocab_size, self.name))
+        if not pairs:
+            return torch.zeros(0, len(chosen))
+        results = torch.stack([prefix.next_logprobs[chosen].softmax(0) for prefix, _ in pairs])
+        for batch in self._batches_of_runs(pairs, rows):
+            results[batch] += self._expected([pairs[i][0] for i in batch], [rows[i] for i in batch], chosen).cpu()
+        return results / torch.tensor([[len(row) + 1] for row in rows])
+
+    def _checked_pairs(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[list[int]]:
         rows = [checked_ids(row, self.vocab_size, self.name) for _, row in pairs]
         for (prefix, _), row in zip(pairs, rows, strict=True):
             check_fits(len(prefix), len(row), self.max_context, self.name)
-        results = [torch.zeros(len(row)) for row in rows]
-        runs: dict[int, list[int]] = {}  # pairs by the run that their prefixes come from
+        return rows
+
+    def _batches_of_runs(
+        self, pairs: Sequence[tuple[Prefix, Sequence[int]]], rows: Sequence[list[int]]
+    ) -> Iterator[list[int]]:
+        """Places of pairs with tokens to read, in batches whose prefixes come from one run."""
+        runs: dict[int, list[int]] = {}
         for i, (prefix, _) in enumerate(pairs):
             if rows[i]:
                 runs.setdefault(id(prefix.state.run), []).append(i)
         for members in runs.values():
             longest = pairs[members[0]][0].state.run.mask.shape[1]
             for places in self._batches([len(rows[i]) for i in members], longest):
-                batch = [members[place] for place in places]
-                scores = self._score([pairs[i][0] for i in batch], [rows[i] for i in batch]).cpu()
-                for i, score in zip(batch, scores, strict=True):
-                    results[i].copy_(score[: len(rows[i])])
-        return results
+                yield [members[place] for place in places]
 
     def _checked_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
         rows = [checked_ids(row, self.vocab_size, self.name) or [self._start] for row in prefixes]
@@ -170,12 +190,32 @@ class TransformersLLM:
     def _score(self, prefixes: list[Prefix], rows: list[list[int]]) -> Tensor:
         """Log-probabilities [B, longest row] behind prefixes of one run; behind a row's end they mean nothing."""
         tokens, mask = self._pad(rows, left=False)
-        batch, longest = tokens.shape
-        scores = torch.zeros(batch, longest, device=tokens.device)
+        scores = torch.zeros(tokens.shape, device=tokens.device)
         first = torch.stack([prefix.next_logprobs for prefix in prefixes]).to(tokens.device)
         scores[:, :1] = first.gather(1, tokens[:, :1])
-        if longest < 2:
-            return scores
+        for begin, logits in self._logits(prefixes, tokens[:, :-1], mask[:, :-1]):
+            targets = tokens[:, begin + 1 : begin + 1 + logits.shape[1]]
+            chosen = logits.gather(-1, targets[..., None])[..., 0].float()
+            # Row by row, so that only one row's logits exist in float32.
+            normaliser = torch.stack([row.float().logsumexp(-1) for row in logits])
+            scores[:, begin + 1 : begin + 1 + logits.shape[1]] = chosen - normaliser
+        return scores
+
+    @torch.inference_mode()
+    def _expected(self, prefixes: list[Prefix], rows: list[list[int]], ids: Tensor) -> Tensor:
+        """Probabilities [B, ids] behind the tokens of each row, summed over them."""
+        tokens, mask = self._pad(rows, left=False)
+        sums = torch.zeros(len(rows), len(ids), device=tokens.device)
+        for begin, logits in self._logits(prefixes, tokens, mask):
+            there = mask[:, begin : begin + logits.shape[1], None]
+            sums += (logits[..., ids.to(logits.device)].float().softmax(-1) * there).sum(1)
+        return sums
+
+    def _logits(self, prefixes: list[Prefix], tokens: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Logits [B, n, V] behind the tokens [B, T], piece by piece, each with where it begins."""
+        batch, longest = tokens.shape
+        if not longest:
+            return
         run: _Run = prefixes[0].state.run
         places = torch.tensor([prefix.state.place for prefix in prefixes], device=tokens.device)
         cache = copy.deepcopy(run.cache)  # a pass writes into it
@@ -185,20 +225,16 @@ class TransformersLLM:
         positions = torch.tensor([[len(prefix)] for prefix in prefixes]) + torch.arange(longest)
         positions = positions.to(tokens.device)
         step = max(1, self.batch_logits // (batch * self.vocab_size))
-        for begin in range(0, longest - 1, step):
-            end = min(begin + step, longest - 1)
-            logits = self.model(
+        for begin in range(0, longest, step):
+            end = min(begin + step, longest)
+            output = self.model(
                 input_ids=tokens[:, begin:end],
                 attention_mask=mask[:, : start + end],
                 position_ids=positions[:, begin:end],
                 past_key_values=cache,
                 use_cache=True,
-            ).logits
-            targets = tokens[:, begin + 1 : end + 1]
-            chosen = logits.gather(-1, targets[..., None])[..., 0].float()
-            # Row by row, so that only one row's logits exist in float32.
-            scores[:, begin + 1 : end + 1] = chosen - torch.stack([row.float().logsumexp(-1) for row in logits])
-        return scores
+            )
+            yield begin, output.logits
 
     def _batches(self, lengths: Sequence[int], prefix: int) -> Iterator[list[int]]:
         """Places of rows of those lengths, longest first, in batches that keep to both bounds (or hold one row)."""

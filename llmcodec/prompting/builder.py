@@ -53,6 +53,11 @@ class PromptBuilder:
         self._head, self._lead = llm.tokenize(template.head), llm.tokenize(template.lead)
         self._tail, self._query_head = llm.tokenize(template.tail), llm.tokenize(template.query_head)
 
+    @property
+    def word_tokens(self) -> Ids:
+        """Token ids of all words of the template's layers, each once."""
+        return list(dict.fromkeys(token for _, table in self._tables.values() for token in table))
+
     def word_ids(self, codes: ClipCodes) -> Ids:
         """Token ids of one clip's words: the template's layers, one after another, without padding."""
         ids: Ids = []

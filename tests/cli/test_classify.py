@@ -68,11 +68,11 @@ def test_wrong_options_are_named(run, refused, demonstrations, clip, tmp_path):
     refused(run("classify", demonstrations, clip, "--template", template), "mine.yaml: description: Field required")
     refused(run("classify", demonstrations, clip, "--template", template), "colour: unknown field; fields are ")
     refused(run("classify", demonstrations, clip, "--template", "song"), "song: no such template; use ")
-    refused(run("classify", demonstrations, clip, "--scorer", "loud"), "'loud' is not one of channel, direct")
+    refused(run("classify", demonstrations, clip, "--scorer", "loud"), "'loud' is not one of knn, channel, direct")
     refused(run("classify", demonstrations, clip, "--layers", "semantic,loud"), "no layer 'loud'")
 
 
-@pytest.mark.parametrize("scorer", ["channel", "direct"])
+@pytest.mark.parametrize("scorer", ["knn", "channel", "direct"])
 def test_a_prompt_that_is_too_long_says_so(run, refused, demonstrations, clip, scorer, monkeypatch):
     monkeypatch.setattr("llmcodec.llm.load_llm", lambda *_, **__: FakeLLM(max_context=30))
     refused(run("classify", demonstrations, clip, "--scorer", scorer), "tokens are more than the 30 of fake")

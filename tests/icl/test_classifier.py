@@ -30,7 +30,7 @@ def test_probabilities_name_the_class_whose_words_return(classifier: FewShotClas
 
 
 def test_it_is_a_scikit_learn_estimator(classifier: FewShotClassifier, clip: Clip) -> None:
-    assert clone(classifier).get_params()["scorer"] == "channel"
+    assert clone(classifier).get_params()["scorer"] == "knn"
     clips = [clip([1, 2, shift]) for shift in range(3, 7)] + [clip([30, 31, shift]) for shift in range(33, 37)]
     labels = [0] * 4 + [1] * 4
     array = np.empty(len(clips), dtype=object)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from llmcodec.errors import ConfigError, PromptError
-from llmcodec.icl import SCORERS, build_scorer
+from llmcodec.icl import SCORERS, NeighbourScorer, build_scorer
 from llmcodec.llm import FakeLLM
 from llmcodec.prompting import PromptBuilder
 
@@ -23,6 +23,14 @@ def test_scoring_together_equals_scoring_alone(builder: PromptBuilder, name: str
 
 
 @pytest.mark.parametrize("name", SCORERS)
+def test_a_clip_without_words_has_scores(builder: PromptBuilder, name: str) -> None:
+    scorer = build_scorer(name, builder)
+    scorer.fit([[words(builder, [1, 2, 3])], [[]]], ["dog", "rain"])
+    assert scorer.scores([[], words(builder, [1])]).isfinite().all()
+    assert scorer.scores([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("name", SCORERS)
 def test_the_order_of_classes_only_orders_the_columns(builder: PromptBuilder, name: str) -> None:
     if name == "direct":
         pytest.skip("classes take turns in one prompt, so their order has an effect there")
@@ -35,11 +43,30 @@ def test_the_order_of_classes_only_orders_the_columns(builder: PromptBuilder, na
     torch.testing.assert_close(one.scores(query)[:, order], other.scores(query))
 
 
-def test_channel_prefers_the_class_whose_words_it_repeats(builder: PromptBuilder) -> None:
-    scorer = build_scorer("channel", builder)
+@pytest.mark.parametrize("name", ["knn", "channel"])
+def test_the_class_whose_words_return_is_preferred(builder: PromptBuilder, name: str) -> None:
+    scorer = build_scorer(name, builder)
     scorer.fit([[words(builder, [1, 2, 3, 4])], [words(builder, [11, 12, 13, 14])]], ["dog", "rain"])
     scores = scorer.scores([words(builder, [2, 3, 1]), words(builder, [14, 12, 13])])
     assert scores.argmax(1).tolist() == [0, 1]
+
+
+def test_knn_is_the_cosine_of_words_held_and_words_expected(builder: PromptBuilder) -> None:
+    scorer = NeighbourScorer(builder, expected=0.5, sharpness=2.0)
+    clips = [words(builder, codes) for codes in ([1, 2, 2], [2, 5], [7, 8, 9])]
+    scorer.fit([clips[:2], clips[2:]], ["dog", "rain"])
+    empty = builder.llm.prepare([builder.context([])])[0]
+    ids = builder.word_tokens
+    held = torch.tensor([[clip.count(token) / len(clip) for token in ids] for clip in clips])
+    both = (held / 2 + builder.llm.expected([(empty, clip) for clip in clips], ids) / 2).sqrt()
+    classes = torch.stack([both[:2].mean(0) / both[:2].mean(0).norm(), both[2]])
+    torch.testing.assert_close(scorer.scores(clips[1:2])[0], 2 * classes @ both[1])
+
+
+def test_knn_without_expectations_compares_counted_words(builder: PromptBuilder) -> None:
+    scorer = NeighbourScorer(builder, expected=0.0, sharpness=1.0)
+    scorer.fit([[words(builder, [1, 2])], [words(builder, [2, 3])]], ["dog", "rain"])
+    torch.testing.assert_close(scorer.scores([words(builder, [1, 2])])[0], torch.tensor([1.0, 0.5]))
 
 
 def test_words_of_no_demonstration_speak_for_no_class(builder: PromptBuilder) -> None:
@@ -74,5 +101,5 @@ def test_what_does_not_fit_the_context_is_said(builder: PromptBuilder, name: str
 
 
 def test_an_unknown_scorer_is_refused_with_the_choices(builder: PromptBuilder) -> None:
-    with pytest.raises(ConfigError, match="channel, direct"):
+    with pytest.raises(ConfigError, match="knn, channel, direct"):
         build_scorer("guess", builder)

@@ -68,6 +68,21 @@ def test_next_token_logprobs_are_those_of_each_prefix_and_sum_to_one(llm):
     assert llm.next_token_logprobs([]).shape == (0, rows.shape[1])
 
 
+def test_what_is_expected_is_averaged_over_all_places(llm):
+    ids = [20, 31, 22, 27]
+    pairs = [(prefix, row) for prefix in (PREFIX, [20], []) for row in CONTINUATIONS]
+    prepared = {tuple(prefix): llm.prepare([prefix])[0] for prefix, _ in pairs}
+    together = llm.expected([(prepared[tuple(prefix)], row) for prefix, row in pairs], ids)
+    for (prefix, row), found in zip(pairs, together, strict=True):
+        start = prepared[tuple(prefix)].ids
+        steps = llm.next_token_logprobs([[*start, *row[:n]] for n in range(len(row) + 1)])
+        assert close(found, steps[:, ids].softmax(-1).mean(0))
+        assert close(found, llm.expected([(prepared[tuple(prefix)], row)], ids)[0])
+    assert llm.expected([], ids).shape == (0, 4)
+    with pytest.raises(PromptError, match="token id 100000 "):
+        llm.expected([(prepared[()], [20])], [100_000])
+
+
 def test_results_can_be_changed_in_place(llm):
     score(llm, PREFIX, [[20]])[0].add_(1)
     llm.next_token_logprobs([PREFIX]).add_(1)
