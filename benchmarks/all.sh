@@ -17,7 +17,7 @@ once() { # NAME SCRIPT ARGUMENTS...
     [ -f "$out" ] || { echo "== $out" && "$python" "$script" --threads 2 --out "$out" "$@"; }
 }
 
-once speed speed.py --seconds 1 10 600 --peers conv conv-per-call encodec dac mimi snac encodec-package
+once speed speed.py --seconds 1 10 600 3600 --peers conv conv-per-call encodec dac mimi snac encodec-package
 once reconstruct reconstruct.py --data "$dev/speech"
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """How fast codecs encode and decode, in one process, and how much memory that takes.
 
-    python benchmarks/speed.py --threads 2 --seconds 1 10 600 --peers conv conv-per-call encodec dac mimi
+    python benchmarks/speed.py --threads 2 --seconds 1 10 600 3600 --peers conv conv-per-call encodec dac mimi
 
 The clip is seeded noise with the spectrum and the rhythm of speech. Times are medians after a warm-up; systems take
-turns, run by run, so that what slows the machine slows all. Peers have random weights.
+turns, run by run, so that what slows the machine slows all. Peers have random weights. More than a minute is a stream
+of minutes, run once, by the codec alone.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import torch
 from _peers import PEERS, System, peer
 from torch import Tensor
 
+from llmcodec.codec import LLMCodec, join_codes
 from llmcodec.errors import ConfigError, ModelError
 from llmcodec.evaluation.provenance import provenance
 
-LONG = 60.0  # seconds; longer clips are run once, by the codec alone
+LONG = 60.0  # seconds; what is longer is a stream
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     missing: list[str] = []
     for seconds in sorted(arguments.seconds):  # the codec alone first: what follows would hide its peak of memory
-        rows += [{**row, "alone": True} for row in compare(systems, seconds, arguments)]
+        found = stream(codec, seconds, arguments) if seconds > LONG else compare(systems, seconds, arguments)
+        rows += [{**line, "alone": True} for line in found]
         peaks[f"after_{seconds:g}_s"] = peak_megabytes()
     for name in arguments.peers:
         try:
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             missing.append(str(error))
     for seconds in sorted(arguments.seconds) if len(systems) > 1 else ():
         if seconds <= LONG:
-            rows += [{**row, "alone": False} for row in compare(systems, seconds, arguments)]
+            rows += [{**line, "alone": False} for line in compare(systems, seconds, arguments)]
     content = {
         "codec": named,
         "clip": "speech-like noise",
@@ -62,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "provenance": provenance(arguments.seed),
     }
     lines = [
-        [row["system"], f"{row['seconds']:g} s", row["step"], f"{1000 * row['median_s']:.0f} ms",
-         f"{row['times_real_time']:.1f}"]
-        for row in rows
+        [line["system"], f"{line['seconds']:g} s", line["step"], f"{1000 * line['median_s']:.0f} ms",
+         f"{line['times_real_time']:.1f}"]
+        for line in rows
     ]  # fmt: skip
     memory = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in peaks.items())
     notes = f"{torch.get_num_threads()} threads, median of {arguments.runs}; peak memory of the codec (MB): {memory}"
@@ -75,7 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(systems: Sequence[System], seconds: float, arguments: Any) -> list[dict[str, Any]]:
     """A row for encoding and one for decoding with each system."""
-    runs = arguments.runs if seconds <= LONG else 1
     steps: dict[tuple[str, str], Callable[[], object]] = {}
     with torch.inference_mode():
         for system in systems:
@@ -83,14 +85,27 @@ def compare(systems: Sequence[System], seconds: float, arguments: Any) -> list[d
             codes = system.encode(wave)
             steps[system.name, "encode"] = partial(system.encode, wave)
             steps[system.name, "decode"] = partial(system.decode, codes)
-        times = measure(steps, runs)
-    return [
-        {
-            "system": name, "step": step, "seconds": seconds, "median_s": (median := statistics.median(found)),
-            "times_real_time": seconds / median, "runs_s": found,
-        }
-        for (name, step), found in times.items()
-    ]  # fmt: skip
+        times = measure(steps, arguments.runs)
+    return [row(name, step, seconds, found) for (name, step), found in times.items()]
+
+
+def stream(codec: LLMCodec, seconds: float, arguments: Any) -> list[dict[str, Any]]:
+    """The same two rows for the codec on a stream."""
+    minute = speech_like(LONG, codec.sample_rate, arguments.seed)
+    pieces = [minute] * int(seconds / LONG)
+    start = time.perf_counter()
+    codes = join_codes(list(codec.stream_encode(pieces)))
+    between = time.perf_counter()
+    for _ in codec.stream_decode(codes):
+        pass
+    times = {"encode": between - start, "decode": time.perf_counter() - between}
+    return [row("llmcodec", step, LONG * len(pieces), [found]) for step, found in times.items()]
+
+
+def row(system: str, step: str, seconds: float, runs: Sequence[float]) -> dict[str, Any]:
+    median = statistics.median(runs)
+    times = {"median_s": median, "times_real_time": seconds / median, "runs_s": list(runs)}
+    return {"system": system, "step": step, "seconds": seconds, **times}
 
 
 def measure(steps: dict[tuple[str, str], Callable[[], object]], runs: int) -> dict[tuple[str, str], list[float]]:

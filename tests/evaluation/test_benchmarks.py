@@ -77,6 +77,8 @@ def test_speed(run):
     assert written["rows"][0]["seconds"] == 0.5 and "times real time" in printed
     code, written, _ = run("speed", "--seconds", 0.5, "--runs", 1, "--peers", "encodec")
     assert [row["alone"] for row in written["rows"]] == [True, True, False, False, False, False]
+    code, written, _ = run("speed", "--seconds", 120, "--peers", "encodec")
+    assert [(row["seconds"], len(row["runs_s"])) for row in written["rows"]] == [(120, 1), (120, 1)]
     with pytest.raises(ConfigError, match="--runs"):
         run("speed", "--runs", 0)
 
