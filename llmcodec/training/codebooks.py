@@ -20,15 +20,22 @@ from llmcodec.training.cache import FeatureCache
 
 
 class ProjectedCodebook(nn.Module):
-    """Frozen embeddings [V, E] -> unit rows [V, d] by one affine map; rows are standardised per dimension before."""
+    """Embeddings [V, E] -> unit rows [V, d] by one affine map; rows are standardised per dimension before.
+
+    The embeddings are frozen, as a language model has to know its own words again, unless `trainable`: the ablation of
+    the paper.
+    """
 
     embeddings: Tensor
     offset: Tensor
 
-    def __init__(self, embeddings: Tensor, dim: int) -> None:
+    def __init__(self, embeddings: Tensor, dim: int, trainable: bool = False) -> None:
         super().__init__()
         centred = embeddings.float() - embeddings.float().mean(0)
-        self.register_buffer("embeddings", centred / centred.std(), persistent=False)
+        if trainable:
+            self.embeddings = nn.Parameter(centred / centred.std())
+        else:
+            self.register_buffer("embeddings", centred / centred.std(), persistent=False)
         self.projection = nn.Linear(embeddings.shape[1], dim, bias=False)
         nn.init.normal_(self.projection.weight, std=embeddings.shape[1] ** -0.5)
         self.register_buffer("offset", torch.zeros(dim))

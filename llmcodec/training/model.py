@@ -47,6 +47,7 @@ class TrainingModel(nn.Module):
         self.words_held = True
         self.codec.encoder.listener.requires_grad_(False)
         self.codec.quantizer.layers[0].to_query.requires_grad_(False)
+        self.codebooks[0].requires_grad_(False)
 
     def tables(self) -> list[Tensor]:
         return [codebook() for codebook in self.codebooks]

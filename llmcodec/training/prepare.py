@@ -93,7 +93,7 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
         candidates = source.candidates(layer.words)
         vocabularies.append(Vocabulary(candidates[: layer.words.size or len(candidates)]))
     codebooks = [
-        ProjectedCodebook(source.rows(vocabulary), layer.lookup_dim)
+        ProjectedCodebook(source.rows(vocabulary), layer.lookup_dim, layer.words.trainable)
         for vocabulary, layer in zip(vocabularies, recipe.layers, strict=True)
     ]
     codebooks[0].fit(table)

@@ -48,6 +48,7 @@ class Words(_Strict):
 
     source: Literal["portable", "whole_words", "llm"] = Field(default="portable", description="llm: all its words")
     size: Positive | None = Field(default=None, description="how many words; none: all")
+    trainable: bool = Field(default=False, description="embeddings learn too; the paper's ablation")
 
 
 class Layer(_Strict):

@@ -23,6 +23,18 @@ def test_rows_are_unit_and_only_the_projection_learns():
     assert "embeddings" not in codebook.state_dict()
 
 
+def test_trainable_embeddings_start_as_the_frozen_ones_and_learn():
+    embeddings = torch.randn(50, 20)
+    torch.manual_seed(1)
+    frozen = ProjectedCodebook(embeddings, 6)
+    torch.manual_seed(1)
+    codebook = ProjectedCodebook(embeddings, 6, trainable=True)
+    assert torch.equal(codebook(), frozen())
+    assert "embeddings" in codebook.state_dict()
+    codebook()[:, 0].sum().backward()
+    assert codebook.embeddings.grad.abs().sum() > 0
+
+
 def test_a_fit_is_exact_with_fewer_words_than_dimensions():
     torch.manual_seed(0)
     wanted = unit(250, 6)

@@ -47,6 +47,10 @@ def weights(run):
     return load_file(run / "last" / "model.safetensors")
 
 
+LEARNED = [
+    {"name": "a", "stride": 4, "lookup_dim": 8, "from_context": True, "words": {"source": "llm", "size": 12}},
+    {"name": "b", "stride": 2, "lookup_dim": 4, "words": {"source": "llm", "trainable": True}},
+]
 ADVERSARIAL = {"start": 1, "stft_sizes": [128], "periods": [2, 3], "width": 4}
 
 
@@ -58,6 +62,7 @@ ADVERSARIAL = {"start": 1, "stft_sizes": [128], "periods": [2, 3], "width": 4}
         (5, {}, {}),
         (1, {"adversarial": ADVERSARIAL}, {"accumulate": 2}),
         (2, {"losses": {"listening": 0.5}, "semantic": {"sample_clips": 30, "caption_dims": 2}}, {}),
+        (3, {"layers": LEARNED}, {"ema": 0.9}),
         (0, {"adversarial": ADVERSARIAL | {"kind": "least_squares"}, "losses": {"balance": 1.0}}, {"ema": 0.9}),
     ],
 )
