@@ -21,14 +21,19 @@ once speed speed.py --seconds 1 10 600 3600 --peers conv conv-per-call encodec d
 once reconstruct reconstruct.py --data "$dev/speech"
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}
-once sounds-2way-1shot fewshot.py --data "$dev/sounds" --ways 2 --shots 1 --episodes 500 --scorer knn channel direct
-once sounds-5way-1shot fewshot.py --data "$dev/sounds" --ways 5 --shots 1 --episodes 500 --scorer knn channel direct
-once sounds-2way-1shot-qwen fewshot.py --data "$dev/sounds" --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
-once sounds-2way-1shot-gemma fewshot.py --data "$dev/sounds" --llm gemma3-270m --episodes 100 --scorer knn channel direct
-five=(--ways 5 --shots 5 --episodes 100 --scorer knn channel direct)
-once digits-5way-5shot fewshot.py --data "$dev/digits" --template digit "${five[@]}"
-once keywords-5way-5shot fewshot.py --data "$dev/keywords" --template keyword "${five[@]}"
-once emotion-2way-5shot fewshot.py --data "$dev/emotion" --template emotion "${five[@]}" --ways 2
+fewshot() { # NAME DATA ARGUMENTS...
+    local name=$1 data=$2
+    shift 2
+    once "$name" fewshot.py --data "$dev/$data" "$@"
+}
+fewshot sounds-2way-1shot sounds --episodes 500 --scorer knn channel direct
+fewshot sounds-2way-1shot-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
+fewshot sounds-2way-1shot-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn channel direct
+fewshot sounds-5way-1shot sounds --ways 5 --episodes 1000
+fewshot sounds-2way-5shot sounds --shots 5 --episodes 1000
+fewshot emotion-2way-5shot emotion --template emotion --shots 5 --episodes 1000
+fewshot keywords-5way-5shot keywords --template keyword --ways 5 --shots 5 --episodes 1000
+fewshot digits-5way-5shot digits --template digit --ways 5 --shots 5 --episodes 1000
 # The choices behind the words need the training set and its feature cache: TRAIN=FOLDER CACHE=FOLDER benchmarks/all.sh DEV
 [ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
 "$python" render.py
