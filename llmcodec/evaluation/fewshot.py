@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from llmcodec.evaluation import baselines
 from llmcodec.evaluation.baselines import Predictor
 from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode, draw_episodes
-from llmcodec.evaluation.metrics import Accuracy
+from llmcodec.evaluation.metrics import Accuracy, calibration_error, mcnemar
 from llmcodec.evaluation.provenance import digest, provenance
 from llmcodec.icl import Scorer, build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
@@ -31,7 +31,11 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class Row:
-    """One method. `low`, `high`: 95 % Wilson interval, None where the accuracy is exact."""
+    """One method. `low`, `high`: 95 % Wilson interval, None where the accuracy is exact.
+
+    ece, log_loss: calibration error and mean negative log-probability of the right label, of methods that give
+    probabilities.
+    """
 
     method: str
     accuracy: float
@@ -39,11 +43,24 @@ class Row:
     high: float | None
     n: int
     seconds: float
+    ece: float | None = None
+    log_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods on the same queries: how often only one of them was right, and McNemar's exact p."""
+
+    method: str
+    other: str
+    only_method: int
+    only_other: int
+    p: float
 
 
 @dataclass(frozen=True)
 class Report:
-    """Accuracies of all methods on the same episodes.
+    """Accuracies of all methods on the same episodes, and each language model scorer against what came before it.
 
     setup: data, classes, clips, ways, shots, episodes, queries, group_by, template, layers, llm, codec, whisper.
     notes: what is missing and why. provenance: machine, date, commit, seed, threads, versions.
@@ -51,6 +68,7 @@ class Report:
 
     setup: dict[str, Any]
     rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
     provenance: dict[str, Any]
 
@@ -66,12 +84,19 @@ class Report:
             f"{s['data']}: {s['ways']}-way {s['shots']}-shot, {s['episodes']} episodes, {s['queries']} per episode, "
             f"split by {s['group_by']}; words: {' + '.join(s['layers'])}; llm: {s['llm'] or 'none'}",
             "",
-            "| method | accuracy | 95 % interval | n |",
-            "|---|---|---|---|",
+            "| method | accuracy | 95 % interval | n | calibration error | log loss |",
+            "|---|---|---|---|---|---|",
         ]
         for row in self.rows:
             between = "exact" if row.low is None or row.high is None else f"{100 * row.low:.1f} - {100 * row.high:.1f}"
-            lines.append(f"| {row.method} | {100 * row.accuracy:.1f} % | {between} | {row.n} |")
+            sure = "" if row.ece is None else f"{row.ece:.3f}"
+            loss = "" if row.log_loss is None else f"{row.log_loss:.3f}"
+            lines.append(f"| {row.method} | {100 * row.accuracy:.1f} % | {between} | {row.n} | {sure} | {loss} |")
+        for pair in self.comparisons:
+            lines.append(
+                f"\nOnly {pair.method} was right {pair.only_method} times, only {pair.other} {pair.only_other} times: "
+                f"p = {pair.p:.2g} (McNemar, exact)."
+            )
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
 
@@ -117,15 +142,17 @@ def evaluate_fewshot(
     used = sorted({clip for episode in drawn for clip in episode.clips})
     codes = encode_clips(folder, codec, used, lambda done, total: tell("encode", done, total))
     rows = [_chance(drawn)]
+    right: dict[str, list[bool]] = {}  # of each method, query by query
 
-    def add(method: str, predictor: Predictor) -> None:
-        rows.append(_measure(method, predictor, folder, drawn, seed, tell))
+    def add(method: str, predictor: Predictor, probable: bool = False) -> None:
+        row, right[method] = _measure(method, predictor, folder, drawn, seed, tell, probable)
+        rows.append(row)
 
     add("majority", baselines.majority(folder, drawn))
     if judges:
         ids = {clip: builder.word_ids(codes[clip]) for clip in used}
         for scorer, judge in judges.items():
-            add(f"llm, {scorer}", _language_model(judge, ids))
+            add(f"llm, {scorer}", _language_model(judge, ids), probable=True)
     words = _spread(baselines.word_vectors([codes[clip] for clip in used], places), used, len(folder))
     add("nearest neighbour, words", baselines.nearest(words))
     add("prototype, words", baselines.prototype(words))
@@ -140,7 +167,11 @@ def evaluate_fewshot(
             features = _spread(found, used, len(folder))
             add("nearest neighbour, whisper", baselines.nearest(features))
             add("prototype, whisper", baselines.prototype(features))
-            add("linear probe, whisper", baselines.linear_probe(features))
+            add("linear probe, whisper", baselines.linear_probe(features), probable=True)
+    models = [f"llm, {scorer}" for scorer in judges]
+    against = [(one, other) for place, one in enumerate(models) for other in models[place + 1 :]]
+    against += [(one, "nearest neighbour, words") for one in models]
+    comparisons = tuple(Comparison(one, other, *mcnemar(right[one], right[other])) for one, other in against)
     setup = {
         "data": folder.root.resolve().name,
         "classes": list(folder.classes),
@@ -156,7 +187,7 @@ def evaluate_fewshot(
         "codec": {"name": codec_name, "weights": digest(codec)},
         "whisper": None if whisper is None or notes else Path(whisper).name,
     }
-    return Report(setup, tuple(rows), tuple(notes), provenance(seed))
+    return Report(setup, tuple(rows), comparisons, tuple(notes), provenance(seed))
 
 
 def encode_clips(
@@ -179,27 +210,38 @@ def _layer_place(codec: LLMCodec, name: str) -> int:
 
 
 def _language_model(judge: Scorer, words: dict[int, list[int]]) -> Predictor:
-    def scores(episode: Episode) -> npt.NDArray[np.float64]:
+    def probabilities(episode: Episode) -> npt.NDArray[np.float64]:
         judge.fit([[words[clip] for clip in clips] for clips in episode.demonstrations], episode.labels)
-        return judge.scores([words[clip] for clip in episode.queries]).double().numpy()
+        return judge.scores([words[clip] for clip in episode.queries]).double().softmax(-1).numpy()
 
-    return scores
+    return probabilities
 
 
 def _measure(
-    method: str, predictor: Predictor, folder: LabelledFolder, episodes: Sequence[Episode], seed: int, tell: Progress
-) -> Row:
+    method: str, predictor: Predictor, folder: LabelledFolder, episodes: Sequence[Episode], seed: int, tell: Progress,
+    probable: bool,
+) -> tuple[Row, list[bool]]:  # fmt: skip
+    """Accuracy of a method, and for each query whether it was right. probable: its scores are probabilities."""
     random = np.random.default_rng(seed)
-    outcomes = []
+    outcomes: list[bool] = []
+    confidence: list[float] = []  # probability of the answer
+    losses: list[float] = []
     start = time.perf_counter()
     for done, episode in enumerate(episodes, 1):
-        ways = baselines.decide(predictor(episode), random)
-        outcomes += [
-            episode.labels[way] == folder.labels[query] for way, query in zip(ways, episode.queries, strict=True)
-        ]
+        scores = predictor(episode)
+        ways = baselines.decide(scores, random)
+        wanted = [episode.labels.index(folder.labels[query]) for query in episode.queries]
+        outcomes += [way == place for way, place in zip(ways, wanted, strict=True)]
+        if probable:
+            confidence += scores[range(len(ways)), ways].tolist()
+            losses += (-np.log(np.maximum(scores[range(len(ways)), wanted], 1e-12))).tolist()
         tell(method, done, len(episodes))
     found = Accuracy.of(outcomes)
-    return Row(method, found.accuracy, found.low, found.high, found.n, round(time.perf_counter() - start, 3))
+    seconds = round(time.perf_counter() - start, 3)
+    row = Row(method, found.accuracy, found.low, found.high, found.n, seconds)
+    if probable:
+        row = replace(row, ece=calibration_error(confidence, outcomes), log_loss=float(np.mean(losses)))
+    return row, outcomes
 
 
 def _chance(episodes: Sequence[Episode]) -> Row:

@@ -52,6 +52,28 @@ def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
     )  # rounding never shuts the share out
 
 
+def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> tuple[int, int, float]:
+    """Two methods on the same queries: how often only the one, only the other was right, and the probability of a
+    difference as large between equally good methods (exact McNemar test, two-sided)."""
+    from scipy.stats import binomtest
+
+    first = sum(a and not b for a, b in zip(one, other, strict=True))
+    second = sum(b and not a for a, b in zip(one, other, strict=True))
+    return first, second, float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017): the gap between the probability of the answer and how often it is
+    right, averaged over `bins` equally wide ranges of probability by how many answers they hold.
+
+    confidence: [N], 0..1; right: [N], true or false.
+    """
+    found, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    places = np.minimum((found * bins).astype(int), bins - 1)
+    gaps = np.bincount(places, weights=found - hits, minlength=bins)
+    return float(np.abs(gaps).sum() / len(found))
+
+
 @dataclass(frozen=True)
 class Interval:
     """A statistic and its 95 % bootstrap interval over `n` clips."""

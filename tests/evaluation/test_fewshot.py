@@ -110,9 +110,17 @@ def test_unknown_names_fail_before_any_work(sounds, codec):
 
 def test_language_model_rows(sounds, codec):
     report = evaluate_fewshot(
-        read_labelled(sounds), codec, FakeLLM(), scorers=["channel", "direct"], ways=2, shots=2, episodes=6,
+        read_labelled(sounds), codec, FakeLLM(), scorers=["knn", "direct"], ways=2, shots=2, episodes=6,
         layers=["semantic", "coarse"], whisper=None,
     )  # fmt: skip
-    assert [row.method for row in report.rows[2:4]] == ["llm, channel", "llm, direct"]
+    assert [row.method for row in report.rows[2:4]] == ["llm, knn", "llm, direct"]
     assert all(row.n == 6 for row in report.rows)
+    assert all(0 <= row.ece <= 1 and row.log_loss >= 0 for row in report.rows[2:4])
+    pairs = [(pair.method, pair.other) for pair in report.comparisons]
+    neighbour = "nearest neighbour, words"
+    assert pairs == [("llm, knn", "llm, direct"), ("llm, knn", neighbour), ("llm, direct", neighbour)]
+    correct = {row.method: round(row.accuracy * row.n) for row in report.rows}
+    for pair in report.comparisons:
+        assert pair.only_method - pair.only_other == correct[pair.method] - correct[pair.other]
+    assert report.to_markdown().count("McNemar") == 3
     assert report.setup["llm"] == "fake" and report.setup["layers"] == ["semantic", "coarse"]

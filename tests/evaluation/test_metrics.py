@@ -12,7 +12,9 @@ from llmcodec.errors import ConfigError, ModelError
 from llmcodec.evaluation.metrics import (
     Accuracy,
     bootstrap,
+    calibration_error,
     codebook_use,
+    mcnemar,
     mel_distance,
     normalise_text,
     pesq,
@@ -118,3 +120,16 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, package, call):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModelError, match=rf"needs {package}: pip install 'llmcodec\[eval\]'"):
         call()
+
+
+def test_mcnemar_counts_where_only_one_is_right():
+    one, other = [True] * 12 + [False] * 3, [True] * 2 + [False] * 10 + [True] * 1 + [False] * 2
+    assert mcnemar(one, other) == (10, 1, pytest.approx(2 * (1 + 11) / 2**11))
+    assert mcnemar(one, one) == (0, 0, 1.0)
+
+
+def test_calibration_error_is_the_gap_between_probability_and_share():
+    assert calibration_error([0.75] * 4, [True, True, True, False]) == pytest.approx(0)
+    assert calibration_error([1.0, 1.0, 0.5, 0.55], [True, False, True, True]) == pytest.approx(
+        (2 * 0.5 + 2 * 0.475) / 4
+    )

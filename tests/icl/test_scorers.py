@@ -3,6 +3,7 @@ import torch
 
 from llmcodec.errors import ConfigError, PromptError
 from llmcodec.icl import SCORERS, NeighbourScorer, build_scorer
+from llmcodec.icl.scorers import fitted_sharpness
 from llmcodec.llm import FakeLLM
 from llmcodec.prompting import PromptBuilder
 
@@ -54,13 +55,22 @@ def test_the_class_whose_words_return_is_preferred(builder: PromptBuilder, name:
 def test_knn_is_the_cosine_of_words_held_and_words_expected(builder: PromptBuilder) -> None:
     scorer = NeighbourScorer(builder, expected=0.5, sharpness=2.0)
     clips = [words(builder, codes) for codes in ([1, 2, 2], [2, 5], [7, 8, 9])]
-    scorer.fit([clips[:2], clips[2:]], ["dog", "rain"])
+    scorer.fit([clips[:2], clips[2:]], ["dog", "rain"])  # one class of one clip: sharpness stays
     empty = builder.llm.prepare([builder.context([])])[0]
     ids = builder.word_tokens
     held = torch.tensor([[clip.count(token) / len(clip) for token in ids] for clip in clips])
     both = (held / 2 + builder.llm.expected([(empty, clip) for clip in clips], ids) / 2).sqrt()
     classes = torch.stack([both[:2].mean(0) / both[:2].mean(0).norm(), both[2]])
     torch.testing.assert_close(scorer.scores(clips[1:2])[0], 2 * classes @ both[1])
+
+
+def test_sharpness_follows_how_well_demonstrations_name_each_other() -> None:
+    torch.manual_seed(0)
+    clips = torch.nn.functional.normalize(torch.eye(3).repeat_interleave(5, 0) + 0.3 * torch.rand(15, 3), dim=1)
+    apart = list(clips.split(5))
+    mixed = [clips[place::3] for place in range(3)]
+    assert fitted_sharpness(apart, 3.0) > 3 > fitted_sharpness(mixed, 3.0)
+    assert fitted_sharpness([each[:1] for each in apart], 3.0) == 3
 
 
 def test_knn_without_expectations_compares_counted_words(builder: PromptBuilder) -> None:
