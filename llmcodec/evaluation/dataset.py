@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmcodec.audio import FILE_SUFFIXES
 from llmcodec.errors import ConfigError
 
-GROUP_COLUMNS = ("recording", "speaker", "voice")  # looked for in this order
+GROUP_COLUMNS = ("recording", "speaker", "voice")  # what a query and its demonstrations should not share
 FILE = "file"
 METADATA = "metadata.csv"
 
@@ -24,7 +24,7 @@ class LabelledFolder:
     """Labelled clips; `files`, `labels` and `groups` run in parallel.
 
     groups: what a clip was cut from or who speaks in it. A query and its demonstrations never share a group.
-    group_by: the column that the groups come from; "file": every clip is its own group.
+    group_by: the columns that the groups come from, joined by " + "; "file": every clip is its own group.
     """
 
     root: Path
@@ -60,8 +60,9 @@ def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder
 
     path: a folder with metadata.csv (columns file_name and label, any others); a CSV file (columns file and label, any
         others, files relative to its folder); or a folder with one sub-folder of audio files per label.
-    group_by: name of the column that query and demonstrations may not share, or "file". Default: the first of
-        recording, speaker, voice that has more than one value within every label, else the file itself.
+    group_by: name of the column that query and demonstrations may not share, or "file". Default: all of recording,
+        speaker, voice that have more than one value within every label (clips that share any of them are one group),
+        else the file itself.
 
     Raises ConfigError: no such form, a column, audio file or label is missing, a file is listed twice, an unknown
     group column, fewer than two labels.
@@ -78,12 +79,15 @@ def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder
     if len(set(labels)) < 2:
         raise ConfigError(f"{source}: every clip has the label {labels[0]!r}; at least two labels are needed")
     columns = [name for name in rows[0].cells if name not in (column, "label")]
-    chosen = _choose_group(columns, rows, group_by, source)
-    groups = tuple(str(number) if chosen == FILE else row.cells[chosen] for number, row in enumerate(rows))
-    if "" in groups:
-        line = rows[groups.index("")].number
-        raise ConfigError(f"{source}: line {line}: column {chosen} is empty; query and demonstrations are split by it")
-    return LabelledFolder(root, files, labels, groups, chosen)
+    chosen = _group_columns(columns, rows, group_by, source)
+    for row in rows:
+        for name in chosen:
+            if not row.cells[name]:
+                raise ConfigError(
+                    f"{source}: line {row.number}: column {name} is empty; query and demonstrations are split by it"
+                )
+    groups = _connected([[(name, row.cells[name]) for name in chosen] for row in rows])
+    return LabelledFolder(root, files, labels, groups, " + ".join(chosen) or FILE)
 
 
 def read_table(path: Path, needed: Sequence[str]) -> list[TableRow]:
@@ -158,17 +162,34 @@ def _is_audio(path: Path) -> bool:
     return path.suffix.lower() in FILE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _choose_group(columns: Sequence[str], rows: Sequence[TableRow], group_by: str | None, source: Path) -> str:
+def _group_columns(columns: Sequence[str], rows: Sequence[TableRow], group_by: str | None, source: Path) -> list[str]:
+    """The columns that query and demonstrations may not share; none: the file."""
     if group_by is not None:
         if group_by != FILE and group_by not in columns:
             allowed = ", ".join((FILE, *columns))
             raise ConfigError(f"{source}: no column {group_by!r} to group by; allowed: {allowed}")
-        return group_by
+        return [] if group_by == FILE else [group_by]
+    chosen = []
     for name in GROUP_COLUMNS:
-        if name in columns:
-            values: dict[str, set[str]] = defaultdict(set)
-            for row in rows:
-                values[row.cells["label"]].add(row.cells[name])
-            if all(len(found) > 1 and "" not in found for found in values.values()):
-                return name
-    return FILE
+        values: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            values[row.cells["label"]].add(row.cells.get(name, ""))
+        if all(len(found) > 1 and "" not in found for found in values.values()):
+            chosen.append(name)
+    return chosen
+
+
+def _connected(marks: Sequence[Sequence[Hashable]]) -> tuple[str, ...]:
+    """A group for each item: the same where a chain of shared marks leads from one to the other."""
+    parent = list(range(len(marks)))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    first: dict[Hashable, int] = {}
+    for item, own in enumerate(marks):
+        for mark in own:
+            parent[root(item)] = root(first.setdefault(mark, item))
+    return tuple(str(root(item)) for item in range(len(marks)))

@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from llmcodec.audio import load_audio
 from llmcodec.codec import AudioCodes, LLMCodec
@@ -193,11 +195,23 @@ def evaluate_fewshot(
 def encode_clips(
     folder: LabelledFolder, codec: LLMCodec, clips: Sequence[int], progress: Callable[[int, int], None]
 ) -> dict[int, AudioCodes]:
-    """The codes of each of those clips, by position in the folder; every clip is read and encoded once."""
+    """The codes of each of those clips, by position in the folder; every clip is read and encoded once.
+
+    ConfigError when two clips of different groups hold the same audio: one could be asked about with the other shown.
+    """
     codes: dict[int, AudioCodes] = {}
+    seen: dict[bytes, int] = {}
     for start in range(0, len(clips), BATCH):
         batch = clips[start : start + BATCH]
-        found = codec.encode([load_audio(folder.files[clip], codec.sample_rate) for clip in batch])
+        waves = [load_audio(folder.files[clip], codec.sample_rate) for clip in batch]
+        for clip, wave in zip(batch, waves, strict=True):
+            twin = seen.setdefault(sha256((wave * 2**15).round().to(torch.int32).numpy().tobytes()).digest(), clip)
+            if folder.groups[twin] != folder.groups[clip]:
+                raise ConfigError(
+                    f"{folder.root}: {folder.names[twin]} and {folder.names[clip]} hold the same audio; remove one, or "
+                    "give both the same recording"
+                )
+        found = codec.encode(waves)
         codes.update({clip: found[row] for row, clip in enumerate(batch)})
         progress(len(codes), len(clips))
     return codes

@@ -1,7 +1,10 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +77,19 @@ def test_drawn_episodes_give_the_same_rows(sounds, codec):
     two = evaluate_fewshot(folder, codec, scorers=(), episodes=drawn, seed=7, whisper=None)
     assert one.setup == two.setup and one.rows[0].n == 10
     assert [row.accuracy for row in one.rows] == [row.accuracy for row in two.rows]
+
+
+def test_the_same_audio_under_another_name_is_refused(sounds, codec, tmp_path):
+    shutil.copytree(sounds, tmp_path / "copy")
+    names = read_labelled(sounds).names
+    samples, rate = soundfile.read(sounds / names[0], dtype="int16")
+    (tmp_path / "copy" / names[2]).unlink()
+    soundfile.write(tmp_path / "copy" / names[2], samples, rate)
+    folder = read_labelled(tmp_path / "copy")
+    with pytest.raises(ConfigError, match=f"{names[0]} and {names[2]} hold the same audio"):
+        evaluate_fewshot(folder, codec, scorers=(), ways=3, shots=2, episodes=20, whisper=None)
+    together = replace(folder, groups=("one",) * 3 + folder.groups[3:])
+    assert evaluate_fewshot(together, codec, scorers=(), ways=2, shots=1, episodes=20, whisper=None).rows
 
 
 def test_missing_whisper_is_a_note(sounds, codec, tmp_path, monkeypatch):
