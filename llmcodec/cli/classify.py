@@ -31,7 +31,9 @@ def classify(
     ],
     queries: Annotated[list[Path], typer.Argument(metavar="QUERY...", help="Clips to name: audio, codes, folders.")],
     template: TemplateOption = "sound",
-    scorer: Annotated[str, typer.Option(help="knn, channel or direct: see the concepts in the documentation.")] = "knn",
+    scorer: Annotated[
+        str, typer.Option(help="knn, channel, ensemble, direct ...: see the concepts in the documentation.")
+    ] = "knn",
     layers: LayersOption = None,
     llm: LLMOption = None,
     codec: CodecOption = None,

@@ -30,7 +30,7 @@ def evaluate(
     shots: Annotated[int, typer.Option(help="Demonstrations of each class.")] = 1,
     episodes: Annotated[int, typer.Option(help="How many, one query each.")] = 100,
     scorer: Annotated[
-        list[str] | None, typer.Option(help="knn, channel or direct; may be repeated (default: knn)")
+        list[str] | None, typer.Option(help="knn, channel, ensemble, direct ...; may be repeated (default: knn)")
     ] = None,
     template: TemplateOption = "sound",
     layers: LayersOption = None,

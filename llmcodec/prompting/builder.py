@@ -42,6 +42,7 @@ class PromptBuilder:
     ) -> None:
         self.template = template
         self.llm = llm
+        self._vocabularies, self._layer_names = vocabularies, layer_names
         by_name = dict(zip(layer_names, enumerate(vocabularies), strict=True))
         for name in template.layers:
             if name not in by_name:
@@ -52,6 +53,10 @@ class PromptBuilder:
         self._start = [] if llm.bos_id is None else [llm.bos_id]
         self._head, self._lead = llm.tokenize(template.head), llm.tokenize(template.lead)
         self._tail, self._query_head = llm.tokenize(template.tail), llm.tokenize(template.query_head)
+
+    def like(self, template: TaskTemplate) -> PromptBuilder:
+        """The builder of another template, for the same model and codec."""
+        return PromptBuilder(template, self.llm, self._vocabularies, self._layer_names)
 
     @property
     def word_tokens(self) -> Ids:

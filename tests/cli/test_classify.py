@@ -68,7 +68,9 @@ def test_wrong_options_are_named(run, refused, demonstrations, clip, tmp_path):
     refused(run("classify", demonstrations, clip, "--template", template), "mine.yaml: description: Field required")
     refused(run("classify", demonstrations, clip, "--template", template), "colour: unknown field; fields are ")
     refused(run("classify", demonstrations, clip, "--template", "song"), "song: no such template; use ")
-    refused(run("classify", demonstrations, clip, "--scorer", "loud"), "'loud' is not one of knn, channel, direct")
+    refused(
+        run("classify", demonstrations, clip, "--scorer", "loud"), "'loud' is not one of knn, channel, ensemble, direct"
+    )
     refused(run("classify", demonstrations, clip, "--layers", "semantic,loud"), "no layer 'loud'")
 
 

@@ -2,8 +2,17 @@ import pytest
 import torch
 
 from llmcodec.errors import ConfigError, PromptError
-from llmcodec.icl import SCORERS, NeighbourScorer, build_scorer
-from llmcodec.icl.scorers import fitted_sharpness
+from llmcodec.icl import (
+    SCORERS,
+    ChannelScorer,
+    DirectScorer,
+    EnsembleScorer,
+    NeighbourScorer,
+    PaperScorer,
+    Scorer,
+    build_scorer,
+)
+from llmcodec.icl.neighbour import fitted_sharpness
 from llmcodec.llm import FakeLLM
 from llmcodec.prompting import PromptBuilder
 
@@ -13,7 +22,7 @@ def words(builder: PromptBuilder, codes: list[int]) -> list[int]:
     return [table[code] for code in codes]
 
 
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("name", [name for name in SCORERS if name != "direct-batch"])
 def test_scoring_together_equals_scoring_alone(builder: PromptBuilder, name: str) -> None:
     scorer = build_scorer(name, builder)
     scorer.fit([[words(builder, [1, 2, 3]), words(builder, [2, 2])], [words(builder, [7, 8, 9])]], ["dog", "rain"])
@@ -33,7 +42,7 @@ def test_a_clip_without_words_has_scores(builder: PromptBuilder, name: str) -> N
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_the_order_of_classes_only_orders_the_columns(builder: PromptBuilder, name: str) -> None:
-    if name == "direct":
+    if name.startswith("direct") or name == "paper":
         pytest.skip("classes take turns in one prompt, so their order has an effect there")
     classes = [[words(builder, [1, 2, 3])], [words(builder, [7, 8, 9])], [words(builder, [20, 21])]]
     labels, order = ["dog", "rain", "bell"], [2, 0, 1]
@@ -110,6 +119,52 @@ def test_what_does_not_fit_the_context_is_said(builder: PromptBuilder, name: str
         scorer.scores([words(builder, [1])])
 
 
+def test_calibration_takes_off_what_the_model_always_says(builder: PromptBuilder) -> None:
+    demonstrations, labels = [[words(builder, [1, 2])], [words(builder, [3])]], ["dog", "heavy rain"]
+    plain, context, batch = (DirectScorer(builder, calibration) for calibration in (None, "context", "batch"))
+    for scorer in (plain, context, batch):
+        scorer.fit(demonstrations, labels)
+    queries = [words(builder, [1, 5]), words(builder, [3])]
+    taken = plain.scores(queries) - context.scores(queries)
+    torch.testing.assert_close(taken[0], taken[1])
+    assert taken[0].abs().min() > 0
+    torch.testing.assert_close(batch.scores(queries).mean(0), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(batch.scores(queries[:1]), plain.scores(queries[:1]))
+
+
+def test_orders_are_averaged(builder: PromptBuilder) -> None:
+    demonstrations, labels = [[words(builder, [1, 2])], [words(builder, [3])]], ["dog", "rain"]
+    query = [words(builder, [1, 5])]
+    one, other, both = DirectScorer(builder), DirectScorer(builder), DirectScorer(builder, orders=4)
+    one.fit(demonstrations, labels)
+    other.fit(demonstrations[::-1], labels[::-1])
+    both.fit(demonstrations, labels)
+    torch.testing.assert_close(both.scores(query), (one.scores(query) + other.scores(query).flip(1)) / 2)
+
+
+def test_the_paper_writes_one_label(builder: PromptBuilder) -> None:
+    scorer = PaperScorer(builder)
+    labels = ["dog", "door bell", "rain"]
+    scorer.fit([[words(builder, [1, 2])], [words(builder, [3])], [words(builder, [5] * 30)]], labels)
+    scores = scorer.scores([words(builder, [1, 5]), words(builder, [9] * 30)])
+    assert scores.shape == (2, 3) and set(scores.unique().tolist()) <= {0.0, 1.0}
+    assert (scores.sum(1) <= 1).all()
+    cut = scorer.scores([words(builder, [9] * 10)])
+    torch.testing.assert_close(scores[1:], cut)
+    prompt = scorer.builder.direct(scorer._demonstrations, words(builder, [9] * 10), labels)
+    text = "###\nInput: <"
+    assert sum(prompt[n : n + len(text)] == list(text.encode()) for n in range(len(prompt))) == 4
+
+
+def test_an_ensemble_is_the_mean_of_log_probabilities(builder: PromptBuilder) -> None:
+    members: list[Scorer] = [NeighbourScorer(builder), ChannelScorer(builder)]
+    both = EnsembleScorer(members)
+    both.fit([[words(builder, [1, 2])], [words(builder, [3])]], ["dog", "rain"])
+    query = [words(builder, [1, 5])]
+    wanted = torch.stack([member.scores(query).softmax(-1).log() for member in members]).mean(0)
+    torch.testing.assert_close(both.scores(query), wanted)
+
+
 def test_an_unknown_scorer_is_refused_with_the_choices(builder: PromptBuilder) -> None:
-    with pytest.raises(ConfigError, match="knn, channel, direct"):
+    with pytest.raises(ConfigError, match="knn, channel, ensemble, direct"):
         build_scorer("guess", builder)

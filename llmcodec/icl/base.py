@@ -1,0 +1,23 @@
+"""What a scorer promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+Ids = list[int]
+KEPT = 4096  # clips that a scorer remembers what the model said of
+
+
+class Scorer(Protocol):
+    """Class scores of queries."""
+
+    def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
+        """demonstrations[c]: the word ids of every clip of class c; labels[c]: what the class is called."""
+        ...
+
+    def scores(self, queries: Sequence[Ids]) -> Tensor:
+        """Word ids of queries -> float32 [N, C]; the softmax of a row is the probability of each class."""
+        ...
