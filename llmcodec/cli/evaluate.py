@@ -25,7 +25,9 @@ from llmcodec.errors import ConfigError
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled clips, as DEMOS of classify.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Labelled clips, as DEMOS of classify; or a list of episodes, .scp.")
+    ],
     ways: Annotated[int, typer.Option(help="Classes in an episode.")] = 2,
     shots: Annotated[int, typer.Option(help="Demonstrations of each class.")] = 1,
     episodes: Annotated[int, typer.Option(help="How many, one query each.")] = 100,
@@ -42,21 +44,31 @@ def evaluate(
         typer.Option(help="Column that query and demonstrations never share (default: recording, speaker ...)"),
     ] = None,
     seed: int = 0,
+    load: Annotated[Path | None, typer.Option(help="Use the episodes of this file instead of drawing some.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the episodes that were used.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Folder of the clips that an .scp list names.")] = None,
     threads: ThreadsOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report here too: .json or .md.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure few-shot accuracy over random episodes, with baselines on the same ones."""
-    from llmcodec.evaluation import evaluate_fewshot, read_labelled
+    from llmcodec.evaluation import draw_episodes, evaluate_fewshot, load_episodes, read_labelled, save_episodes
     from llmcodec.evaluation.provenance import write_text
+    from llmcodec.evaluation.scp import read_scp
     from llmcodec.llm import load_llm
 
     if out and out.suffix not in (".json", ".md"):
         raise ConfigError(f"{out}: a report is a .json or .md file")
-    if out:
-        check_output(out, force)
-    folder = read_labelled(data, group_by)
+    for file in filter(None, (out, save)):
+        check_output(file, force)
+    if data.suffix == ".scp":
+        if audio is None or load:
+            raise ConfigError(f"{data}: a list of episodes needs --audio, the folder of its clips, and no --load")
+        folder, drawn = read_scp(data, audio)
+    else:
+        folder = read_labelled(data, group_by)
+        drawn = load_episodes(load, folder) if load else draw_episodes(folder, ways, shots, episodes, seed)
     model = load_codec(codec, threads)
     with progress() as bar:
         tasks = {}
@@ -67,10 +79,12 @@ def evaluate(
             bar.update(tasks[stage], completed=done)
 
         report = evaluate_fewshot(
-            folder, model, load_llm(llm), template, scorer or ["knn"], ways, shots, episodes, seed,
+            folder, model, load_llm(llm), template, scorer or ["knn"], episodes=drawn, seed=seed,
             layers=layer_list(layers), whisper=None if whisper == "none" else whisper, codec_name=codec or "default",
             progress=tell,
         )  # fmt: skip
+    if save:
+        save_episodes(save, folder, drawn)
     if out:
         write_text(out, (report.to_json() if out.suffix == ".json" else report.to_markdown()) + "\n")
     if as_json:

@@ -27,3 +27,32 @@ def test_what_cannot_be_measured_is_refused(run, refused, demonstrations, tmp_pa
     report.write_text("mine")
     refused(run("eval", demonstrations, *FEW, "--out", report), "exists already; --force")
     assert report.read_text() == "mine"
+
+
+def test_episodes_are_kept_and_used_again(run, refused, demonstrations, tmp_path):
+    first = run("eval", demonstrations, *FEW, "--seed", 5, "--save", tmp_path / "episodes.json", "--json")
+    again = run(
+        "eval", demonstrations, "--whisper", "none", "--load", tmp_path / "episodes.json", "--seed", 5, "--json"
+    )
+    rows = [[row["accuracy"] for row in json.loads(result.stdout)["rows"]] for result in (first, again)]
+    assert rows[0] == rows[1]
+    refused(run("eval", demonstrations, *FEW, "--save", tmp_path / "episodes.json"), "exists")
+
+
+def test_an_scp_list_needs_its_clips(run, refused, demonstrations, tmp_path):
+    clips = sorted(demonstrations.rglob("*.flac"))
+    labels = sorted({clip.parent.name for clip in clips})[:2]
+    (tmp_path / "clips").mkdir()
+    items = []
+    for label in labels:
+        for clip in [clip for clip in clips if clip.parent.name == label][:2]:
+            name = f"{label}-{clip.name}"
+            (tmp_path / "clips" / name).write_bytes(clip.read_bytes())
+            items.append(f"{label}/{name}")
+    scp = tmp_path / "list.scp"
+    scp.write_text(f"{items[0]},{items[2]},{items[1]},\n")
+    result = run("eval", scp, "--audio", tmp_path / "clips", "--whisper", "none", "--json")
+    assert json.loads(result.stdout)["setup"]["episodes"] == 1
+    refused(run("eval", scp, "--whisper", "none"), "--audio")
+    scp.write_text(f"{items[0]},{items[2]},{items[0]},\n")
+    refused(run("eval", scp, "--audio", tmp_path / "clips", "--whisper", "none"), "line 1: the query")
