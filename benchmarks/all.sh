@@ -26,7 +26,7 @@ fewshot() { # NAME DATA ARGUMENTS...
     shift 2
     once "$name" fewshot.py --data "$dev/$data" "$@"
 }
-fewshot sounds-2way-1shot sounds --episodes 500 --scorer knn channel direct
+fewshot sounds-2way-1shot sounds --episodes 500 --scorer knn channel direct paper
 fewshot sounds-2way-1shot-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
 fewshot sounds-2way-1shot-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn channel direct
 fewshot sounds-5way-1shot sounds --ways 5 --episodes 1000

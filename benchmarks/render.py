@@ -15,11 +15,10 @@ from _common import table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+WORDS = "nearest neighbour, words"
 METHODS = {
     "llm, knn": "LLM, knn",
-    "llm, channel": "LLM, channel",
-    "llm, direct": "LLM, direct",
-    "nearest neighbour, words": "NN, same words",
+    WORDS: "NN, same words",
     "prototype, words": "prototype, same words",
     "nearest neighbour, whisper": "NN, Whisper",
     "prototype, whisper": "prototype, Whisper",
@@ -32,7 +31,7 @@ METHODS = {
 def main() -> None:
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
     fewshot = {name: content for name, content in results.items() if "setup" in content}
-    tables = {"fewshot": fewshot_table(fewshot)}
+    tables = {"fewshot": fewshot_table(fewshot), "scorers": scorers_table(fewshot)}
     for name, make in (
         ("speed", speed_table),
         ("reconstruct", reconstruct_table),
@@ -70,13 +69,32 @@ def fewshot_table(results: dict[str, Any]) -> str:
     """One row per result, one column per method."""
     rows = []
     for content in results.values():
-        setup, by_method = content["setup"], {row["method"]: row for row in content["rows"]}
-        task = f"{setup['data']}, {setup['ways']}-way {setup['shots']}-shot"
-        model = f"{setup['llm'].rsplit('/', 1)[-1]}, n = {content['rows'][-1]['n']}"
-        rows.append([f"{task}<br>{model}", *(cell(by_method[name]) if name in by_method else "" for name in METHODS)])
+        by_method = {row["method"]: row for row in content["rows"]}
+        rows.append([task(content), *(cell(by_method[name]) if name in by_method else "" for name in METHODS)])
     files = ", ".join(f"`{name}.json`" for name in results)
     notes = sorted({made(content) for content in results.values()})
     return "\n".join([table(["accuracy in %", *METHODS.values()], rows), "", f"{files}: {'; '.join(notes)}."])
+
+
+def scorers_table(results: dict[str, Any]) -> str:
+    """One row per scorer, where several met on the same episodes."""
+    rows = []
+    for content in results.values():
+        scorers = [row for row in content["rows"] if row["method"].startswith("llm, ")]
+        against = {pair["method"]: pair for pair in content["comparisons"] if pair["other"] == WORDS}
+        for row in scorers if len(scorers) > 1 else ():
+            pair = against[row["method"]]
+            differ = f"{pair['only_method']} : {pair['only_other']}, p = {pair['p']:.2g}"
+            numbers = [f"{row['ece']:.3f}", f"{row['log_loss']:.3f}", differ]
+            rows.append([task(content), row["method"].removeprefix("llm, "), cell(row), *numbers])
+    head = ["", "scorer", "accuracy in %", "calibration error", "log loss", "only it : only NN on words"]
+    return table(head, rows)
+
+
+def task(content: dict[str, Any]) -> str:
+    setup = content["setup"]
+    model = f"{setup['llm'].rsplit('/', 1)[-1]}, n = {content['rows'][-1]['n']}"
+    return f"{setup['data']}, {setup['ways']}-way {setup['shots']}-shot<br>{model}"
 
 
 def cell(row: dict[str, Any]) -> str:
