@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +37,7 @@ def classify(
     layers: LayersOption = None,
     llm: LLMOption = None,
     codec: CodecOption = None,
+    explain: Annotated[bool, typer.Option(help="Say which words of a query spoke for which label (knn).")] = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,10 +54,16 @@ def classify(
     clips = [read_codes(model, file) for file in files]
     classifier = FewShotClassifier(model, load_llm(llm), task, scorer, layer_list(layers))
     classifier.fit([read_codes(model, file) for file in known.files], known.labels)
-    for file, row in zip(files, classifier.predict_proba(clips).tolist(), strict=True):
+    reasons = classifier.explain(clips) if explain else [None] * len(files)
+    for file, row, spoke in zip(files, classifier.predict_proba(clips).tolist(), reasons, strict=True):
         chances = dict(sorted(zip(map(str, classifier.classes_), row, strict=True), key=lambda pair: -pair[1]))
         label = next(iter(chances))
         if as_json:
-            print_json({"file": str(file), "label": label, "probabilities": chances})
+            found: dict[str, Any] = {"file": str(file), "label": label, "probabilities": chances}
+            if spoke is not None:
+                found["words"] = [{"word": word, "label": str(name), "weight": weight} for word, name, weight in spoke]
+            print_json(found)
         else:
             typer.echo(f"{file}: " + ", ".join(f"{name} {chance:.0%}" for name, chance in chances.items()))
+            for word, name, weight in spoke or ():
+                typer.echo(f"    {word}: {name} {weight:+.2f}")

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from llmcodec.audio import load_audio
 from llmcodec.codec import AudioCodes, LLMCodec
 from llmcodec.errors import ConfigError
+from llmcodec.icl.neighbour import NeighbourScorer
 from llmcodec.icl.scorers import build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
 from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template
@@ -85,6 +86,22 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """The likeliest class of each clip [N]."""
         scores = self.decision_function(clips)
         return self.classes_[scores.argmax(1)]
+
+    def explain(self, clips: Iterable[Clip], top: int = 5) -> list[list[tuple[str, Any, float]]]:
+        """For each clip the `top` words that spoke the most: word, the class it spoke for, and by how much it raised
+        the score of that class above the mean of all. ConfigError for another scorer than knn."""
+        check_is_fitted(self)
+        if not isinstance(self.scorer_, NeighbourScorer):
+            raise ConfigError(f"scorer {self.scorer!r} cannot say which words spoke; knn can")
+        words, found = self.builder_.words, []
+        for codes in self.encode(clips):
+            query = self.builder_.word_ids(codes)
+            parts = self.scorer_.parts(query)
+            weights, classes = (parts - parts.mean(1, keepdim=True)).max(1)
+            held = [words[token] for token in dict.fromkeys(query)]
+            rows = zip(held, self.classes_[classes.numpy()], weights.tolist(), strict=True)
+            found.append(sorted(rows, key=lambda row: -row[2])[:top])
+        return found
 
     def encode(self, clips: Iterable[Clip]) -> list[AudioCodes]:
         """Clips -> AudioCodes of one clip each; AudioCodes pass through."""

@@ -39,7 +39,7 @@ class DirectScorer:
         self._prompts = [_in_turn([*named[start:], *named[:start]]) for start in starts]
         self._bias = torch.zeros(len(labels))
         if self.calibration == "context":
-            nothing = _meaningless(demonstrations, self.builder.word_tokens)
+            nothing = _meaningless(demonstrations, list(self.builder.words))
             self._bias = self._likelihoods(nothing).logsumexp(0) - math.log(len(nothing))
 
     def scores(self, queries: Sequence[Ids]) -> Tensor:

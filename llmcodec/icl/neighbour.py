@@ -26,7 +26,7 @@ class NeighbourScorer:
         self.builder, self.llm = builder, builder.llm
         self.expected, self.sharpness = expected, sharpness
         self._empty = self.llm.prepare([builder.context([])])[0]
-        self._places = {token: place for place, token in enumerate(builder.word_tokens)}
+        self._places = {token: place for place, token in enumerate(builder.words)}
         self._known: dict[tuple[int, ...], Tensor] = {}  # clips as read, kept from fit to fit
 
     def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
@@ -38,6 +38,12 @@ class NeighbourScorer:
     def scores(self, queries: Sequence[Ids]) -> Tensor:
         """See Scorer."""
         return self._scale * self._read(queries) @ self._classes.T
+
+    def parts(self, query: Ids) -> Tensor:
+        """What each word of the query adds to the score of each class: [len(set(query)), C], in the order of words."""
+        held = list(dict.fromkeys(query))
+        places = [self._places[token] for token in held]
+        return self._scale * self._read([query])[0, places, None] * self._classes.T[places]
 
     def _read(self, clips: Sequence[Ids]) -> Tensor:
         """Square roots of the distributions of clips: [N, words]."""

@@ -59,9 +59,13 @@ class PromptBuilder:
         return PromptBuilder(template, self.llm, self._vocabularies, self._layer_names)
 
     @property
-    def word_tokens(self) -> Ids:
-        """Token ids of all words of the template's layers, each once."""
-        return list(dict.fromkeys(token for _, table in self._tables.values() for token in table))
+    def words(self) -> dict[int, str]:
+        """All words of the template's layers, each once, by token id."""
+        return {
+            token: word
+            for index, table in self._tables.values()
+            for token, word in zip(table, self._vocabularies[index].words, strict=True)
+        }
 
     def word_ids(self, codes: ClipCodes) -> Ids:
         """Token ids of one clip's words: the template's layers, one after another, without padding."""

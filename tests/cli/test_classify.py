@@ -32,6 +32,14 @@ def test_the_plain_output_is_one_line_for_each_query(run, demonstrations, clip):
     assert lines[0].startswith(f"{clip}: ") and lines[0].count("%") == 4
 
 
+def test_the_words_that_spoke(run, refused, demonstrations, clip):
+    found = json.loads(run("classify", demonstrations, clip, "--explain", "--json").stdout)
+    assert found["words"] and {"word", "label", "weight"} == set(found["words"][0])
+    lines = run("classify", demonstrations, clip, "--explain").stdout.splitlines()
+    assert lines[1].strip().startswith(found["words"][0]["word"] + ": ")
+    refused(run("classify", demonstrations, clip, "--explain", "--scorer", "direct"), "knn can")
+
+
 def test_a_table_of_demonstrations(run, demonstrations, clip, tmp_path):
     rows = [f"{file},{file.parent.name}" for file in sorted(demonstrations.glob("b*/*1.flac"))]
     (tmp_path / "table.csv").write_text("\n".join(["file,label", *rows]))

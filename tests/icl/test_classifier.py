@@ -52,6 +52,16 @@ def test_layers_choose_the_words(classifier: FewShotClassifier, clip: Clip) -> N
     assert len(classifier.builder_.word_ids(clip([1, 2]))) == 2 + 4
 
 
+def test_words_that_spoke_are_named_with_their_class(
+    classifier: FewShotClassifier, clip: Clip, tiny_codec: LLMCodec
+) -> None:
+    classifier.fit([clip([1, 2, 3]), clip([9, 8, 7])], ["dog", "rain"])
+    words = tiny_codec.vocabularies[0].words
+    spoke = classifier.explain([clip([9, 1, 9, 30])], top=2)[0]
+    assert [(word, name) for word, name, _ in spoke] == [(words[9], "rain"), (words[1], "dog")]
+    assert spoke[0][2] > spoke[1][2] > 0
+
+
 def test_mistakes_are_named(classifier: FewShotClassifier, clip: Clip) -> None:
     with pytest.raises(NotFittedError):
         classifier.predict([clip([1])])

@@ -66,7 +66,7 @@ def test_knn_is_the_cosine_of_words_held_and_words_expected(builder: PromptBuild
     clips = [words(builder, codes) for codes in ([1, 2, 2], [2, 5], [7, 8, 9])]
     scorer.fit([clips[:2], clips[2:]], ["dog", "rain"])  # one class of one clip: sharpness stays
     empty = builder.llm.prepare([builder.context([])])[0]
-    ids = builder.word_tokens
+    ids = list(builder.words)
     held = torch.tensor([[clip.count(token) / len(clip) for token in ids] for clip in clips])
     both = (held / 2 + builder.llm.expected([(empty, clip) for clip in clips], ids) / 2).sqrt()
     classes = torch.stack([both[:2].mean(0) / both[:2].mean(0).norm(), both[2]])
@@ -80,6 +80,17 @@ def test_sharpness_follows_how_well_demonstrations_name_each_other() -> None:
     mixed = [clips[place::3] for place in range(3)]
     assert fitted_sharpness(apart, 3.0) > 3 > fitted_sharpness(mixed, 3.0)
     assert fitted_sharpness([each[:1] for each in apart], 3.0) == 3
+
+
+def test_knn_says_what_each_word_adds(builder: PromptBuilder) -> None:
+    scorer = NeighbourScorer(builder)
+    scorer.fit([[words(builder, [1, 2, 2])], [words(builder, [3])]], ["dog", "rain"])
+    query = words(builder, [2, 3, 2])
+    parts = scorer.parts(query)
+    assert parts.shape == (2, 2) and parts[0].argmax() == 0 and parts[1].argmax() == 1
+    everything = NeighbourScorer(builder, expected=0.0)
+    everything.fit([[words(builder, [1, 2, 2])], [words(builder, [3])]], ["dog", "rain"])
+    torch.testing.assert_close(everything.parts(query).sum(0), everything.scores([query])[0])
 
 
 def test_knn_without_expectations_compares_counted_words(builder: PromptBuilder) -> None:

@@ -24,8 +24,8 @@ def write(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def test_the_package_carries_its_four_templates() -> None:
-    assert template_names() == ["digit", "emotion", "keyword", "sound"]
+def test_the_package_carries_its_templates() -> None:
+    assert template_names() == ["digit", "emotion", "keyword", "paper", "sound"]
     for name in template_names():
         template = load_template(name)
         assert template.name == name and template.origin == f"{name}.yaml"
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_template_is_refused(tmp_path: Path, content: bytes, p
 
 
 def test_an_unknown_name_lists_the_known_ones_and_a_lost_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="birdsong: no such template; use digit, emotion, keyword, sound or"):
+    with pytest.raises(ConfigError, match="birdsong: no such template; use digit, emotion, keyword, paper, sound or"):
         load_template("birdsong")
     with pytest.raises(ConfigError, match="gone.yaml: No such file"):
         load_template(tmp_path / "gone.yaml")
