@@ -19,6 +19,7 @@ once() { # NAME SCRIPT ARGUMENTS...
 
 once speed speed.py --seconds 1 10 600 3600 --peers conv conv-per-call encodec dac mimi snac encodec-package
 once reconstruct reconstruct.py --data "$dev/speech"
+once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}
 fewshot() { # NAME DATA ARGUMENTS...
@@ -26,7 +27,8 @@ fewshot() { # NAME DATA ARGUMENTS...
     shift 2
     once "$name" fewshot.py --data "$dev/$data" "$@"
 }
-fewshot sounds-2way-1shot sounds --episodes 500 --scorer knn channel direct paper
+fewshot sounds-2way-1shot sounds --episodes 1000
+fewshot sounds-2way-1shot-scorers sounds --episodes 200 --scorer knn channel direct paper
 fewshot sounds-2way-1shot-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
 fewshot sounds-2way-1shot-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn channel direct
 fewshot sounds-5way-1shot sounds --ways 5 --episodes 1000

@@ -35,6 +35,7 @@ def main() -> None:
     for name, make in (
         ("speed", speed_table),
         ("reconstruct", reconstruct_table),
+        ("reconstruct_sounds", reconstruct_table),
         ("codebook_use", use_table),
         ("relevance", relevance_table),
         ("choose_teacher", teacher_table),
@@ -127,7 +128,7 @@ def reconstruct_table(content: dict[str, Any]) -> str:
             rows.append([label, numbers[0], f"{numbers[1]} - {numbers[2]}", row["n"]])
     rate = f"{content['tokens_per_second']:.1f} tokens/s, {content['bits_per_second']:.0f} bit/s"
     head = ["measure", "mean", "95 % interval", "clips"]
-    return "\n".join([table(head, rows), "", f"{rate}. `reconstruct.json`: {made(content)}."])
+    return "\n".join([table(head, rows), "", f"{rate}. {content['data']['name']}: {made(content)}."])
 
 
 def use_table(content: dict[str, Any]) -> str:
