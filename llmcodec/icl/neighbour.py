@@ -52,7 +52,7 @@ class NeighbourScorer:
         new = sorted({tuple(clip) for clip in clips} - self._known.keys())
         for clip in new:
             self.builder.check(len(self._empty) + len(clip), "a clip")
-        expected = self.llm.expected([(self._empty, clip) for clip in new], list(self._places))
+        expected = self.llm.expected([(self._empty, clip) for clip in new], list(self._places)) if new else ()
         for clip, row in zip(new, expected, strict=True):
             if clip:
                 held = torch.tensor([self._places[token] for token in clip]).bincount(minlength=len(row)) / len(clip)

@@ -205,10 +205,10 @@ class TransformersLLM:
     def _expected(self, prefixes: list[Prefix], rows: list[list[int]], ids: Tensor) -> Tensor:
         """Probabilities [B, ids] behind the tokens of each row, summed over them."""
         tokens, mask = self._pad(rows, left=False)
-        sums = torch.zeros(len(rows), len(ids), device=tokens.device)
+        sums, ids = torch.zeros(len(rows), len(ids), device=tokens.device), ids.to(tokens.device)
         for begin, logits in self._logits(prefixes, tokens, mask):
             there = mask[:, begin : begin + logits.shape[1], None]
-            sums += (logits[..., ids.to(logits.device)].float().softmax(-1) * there).sum(1)
+            sums += (logits[..., ids].float().softmax(-1) * there).sum(1)
         return sums
 
     def _logits(self, prefixes: list[Prefix], tokens: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor]]:
