@@ -1,4 +1,4 @@
-"""Whisper as a judge of speech: greedy English transcripts of what a codec made."""
+"""Whisper as a judge of speech: English transcripts of what a codec made."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from llmcodec.models import locate, quiet_loading
 
 MAX_SECONDS = 30.0
 _MAX_TOKENS = 220
+# Whisper's own decoding (Radford et al. 2023, section 4.5): greedy, then warmer and warmer while the text repeats
+# itself (tokens that compress more than so) or was improbable (mean log probability).
+_FALLBACK = {
+    "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "compression_ratio_threshold": 1.35,
+    "logprob_threshold": -1.0,
+}
 
 
 class WhisperJudge:
-    """Transcribe English speech with any multilingual Whisper, greedily and without timestamps.
+    """Transcribe English speech with any multilingual Whisper, without timestamps.
 
     name_or_path: folder, hub id, or a name below $LLMCODEC_MODELS. ModelError if it cannot be loaded.
     """
@@ -39,38 +46,32 @@ class WhisperJudge:
         missing = [name for name in names if f"<|{name}|>" not in known]
         if missing:
             raise ModelError(f"{name_or_path}: its tokenizer lacks <|{missing[0]}|>; a multilingual Whisper is needed")
-        *self.prompt, self.end = [known[f"<|{name}|>"] for name in names]
-        self.blank = self.tokenizer.encode(" ", add_special_tokens=False)
+        start, english, transcribe, plain, end = [known[f"<|{name}|>"] for name in names]
+        settings = {  # a folder's generation_config.json may lack what the hub's has
+            "is_multilingual": True, "lang_to_id": {"<|en|>": english}, "task_to_id": {"transcribe": transcribe},
+            "decoder_start_token_id": start, "no_timestamps_token_id": plain, "eos_token_id": end, "pad_token_id": end,
+            "begin_suppress_tokens": [*self.tokenizer.encode(" ", add_special_tokens=False), end],
+            "suppress_tokens": list(range(end + 1, self.model.config.vocab_size)),  # languages, tasks, timestamps
+        }  # fmt: skip
+        for name, value in settings.items():
+            setattr(self.model.generation_config, name, value)
 
     @torch.inference_mode()
-    def transcribe(self, waves: Sequence[Tensor]) -> list[str]:
-        """Waveforms float32 [T_i] at `sample_rate`, 30 s at most -> texts. The batch is decoded together."""
+    def transcribe(self, waves: Sequence[Tensor], fallback: bool = True, seed: int = 0) -> list[str]:
+        """Waveforms float32 [T_i] at `sample_rate`, 30 s at most -> texts. The batch is decoded together.
+
+        fallback: decode a clip anew by sampling (seeded) where the greedy text repeats itself or was improbable, as
+        Whisper's authors do; else every text is the greedy one.
+        """
         longest = max(len(wave) for wave in waves) / self.sample_rate
         if longest > MAX_SECONDS:
             raise ModelError(f"the speech recogniser takes {MAX_SECONDS:.0f} s at most, not {longest:.1f} s")
         mels = self.extractor(
             [wave.numpy() for wave in waves], sampling_rate=self.sample_rate, return_tensors="pt"
         ).input_features.to(self.device)
-        heard = self.model.model.encoder(mels)
-        tokens = torch.tensor([self.prompt] * len(waves), device=self.device)
-        done = torch.zeros(len(waves), dtype=torch.bool, device=self.device)
-        written: list[Tensor] = []
-        cache = None
-        while len(written) < _MAX_TOKENS and not done.all():
-            output = self.model(
-                encoder_outputs=heard, decoder_input_ids=tokens, past_key_values=cache, use_cache=True
-            )  # the first pass reads the prompt, later ones a token each
-            cache = output.past_key_values
-            logits = output.logits[:, -1].float()
-            logits[:, self.end + 1 :] = -torch.inf  # languages, tasks, timestamps
-            if not written:
-                logits[:, [*self.blank, self.end]] = -torch.inf
-            following = logits.argmax(-1).masked_fill(done, self.end)
-            done |= following == self.end
-            written.append(following)
-            tokens = following[:, None]
-        rows = torch.stack(written, 1).tolist()
-        return [
-            str(self.tokenizer.decode([token for token in row if token != self.end], skip_special_tokens=True)).strip()
-            for row in rows
-        ]
+        with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
+            torch.manual_seed(seed)
+            rows = self.model.generate(
+                mels, language="en", task="transcribe", max_new_tokens=_MAX_TOKENS, **(_FALLBACK if fallback else {})
+            )
+        return [str(text).strip() for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]

@@ -9,6 +9,7 @@ from transformers import (
 )
 
 from llmcodec.errors import ModelError
+from llmcodec.evaluation import recognition
 from llmcodec.evaluation.recognition import WhisperJudge
 
 SPECIAL = ["endoftext", "startoftranscript", "en", "transcribe", "notimestamps"]
@@ -36,14 +37,17 @@ def whisper(folder, special):
 def reference(judge, wave):
     """Greedy decoding as it is defined: the whole prefix again for each token."""
     features = judge.extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt").input_features
-    ids = list(judge.prompt)
+    known = judge.tokenizer.get_vocab()
+    *ids, end = [
+        known[f"<|{name}|>"] for name in ("startoftranscript", "en", "transcribe", "notimestamps", "endoftext")
+    ]
     for step in range(12):
         logits = judge.model(input_features=features, decoder_input_ids=torch.tensor([ids])).logits[0, -1]
-        logits[judge.end + 1 :] = -torch.inf
+        logits[end + 1 :] = -torch.inf
         if not step:
-            logits[[*judge.blank, judge.end]] = -torch.inf
+            logits[[known["Ġ"], end]] = -torch.inf
         ids.append(int(logits.argmax()))
-        if ids[-1] == judge.end:
+        if ids[-1] == end:
             break
     return judge.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
@@ -51,13 +55,24 @@ def reference(judge, wave):
 def test_transcripts_are_greedy_and_a_batch_equals_singles(tmp_path):
     judge = WhisperJudge(whisper(tmp_path, SPECIAL))
     waves = [torch.randn(count, generator=torch.Generator().manual_seed(count)) for count in (8_000, 20_000)]
-    together = judge.transcribe(waves)
-    assert together == [judge.transcribe([wave])[0] for wave in waves]
+    together = judge.transcribe(waves, fallback=False)
+    assert together == [judge.transcribe([wave], fallback=False)[0] for wave in waves]
     for text, wave in zip(together, waves, strict=True):
         wanted = reference(judge, wave)
         assert wanted and text.startswith(wanted)
     with pytest.raises(ModelError, match="30 s at most, not 31.0 s"):
         judge.transcribe([torch.zeros(31 * 16_000)])
+
+
+def test_text_that_repeats_itself_is_decoded_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(recognition, "_MAX_TOKENS", 60)
+    judge = WhisperJudge(whisper(tmp_path, SPECIAL))
+    wave = [torch.randn(8_000, generator=torch.Generator().manual_seed(0))]
+    greedy, text = judge.transcribe(wave, fallback=False)[0], judge.transcribe(wave)[0]
+    assert len(set(text.split())) > len(set(greedy.split()))
+    before = torch.random.get_rng_state()
+    assert judge.transcribe(wave) == [text] != judge.transcribe(wave, seed=1)
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_other_models_are_refused(tmp_path):
