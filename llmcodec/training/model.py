@@ -11,6 +11,7 @@ from llmcodec.codec.spectral import SpectralEncoder
 from llmcodec.training import losses
 from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
 from llmcodec.training.data import Batch
+from llmcodec.training.loudness import LoudnessLoss
 from llmcodec.training.recipe import Losses
 
 ENTROPY_POSITIONS = 256
@@ -40,6 +41,7 @@ class TrainingModel(nn.Module):
         self.coarse_to_features = nn.Linear(coarse, features)
         self.semantic_to_text = nn.Linear(first.lookup_dim, text_dim)
         self.reconstruction = losses.ReconstructionLoss(codec.sample_rate)
+        self.loudness = LoudnessLoss(codec.sample_rate)
 
     def hold_words(self) -> None:
         """From now on the words of the layer chosen from context stay what they are."""
@@ -76,6 +78,8 @@ class TrainingModel(nn.Module):
         made, outputs = self.codec(batch.wave, batch.mask, tables)
         found = {} if self.words_held else self._taught(batch, outputs[0], tables[0])
         found |= self.reconstruction(made, batch.wave)
+        if self.weights.loudness:
+            found["loudness"] = self.loudness(made, batch.wave)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
@@ -102,6 +104,8 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
     if held:
         _take_words(held, codec)
         model.hold_words()
+    if recipe.start:
+        _begin_with(Path(recipe.start), model)
     return model
 
 
@@ -154,6 +158,17 @@ def _take_words(held: LLMCodec, codec: LLMCodec) -> None:
             raise ConfigError(
                 f"recipe field semantic.codec: its first layer is not of the recipe's sizes ({first_line(error)})"
             ) from error
+
+
+def _begin_with(run: Path, model: TrainingModel) -> None:
+    """The weights of a run's last checkpoint. ConfigError when there are none, or when they do not fit."""
+    file = run / "last" / "model.safetensors"
+    try:
+        model.load_state_dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"recipe field start: no checkpoint of a run in {run} ({first_line(error)})") from error
+    except RuntimeError as error:
+        raise ConfigError(f"recipe field start: {run} was of other layers or another backbone") from error
 
 
 def _name(

@@ -82,6 +82,7 @@ class Losses(_Strict):
     stft: Weight = 1.0
     mel: Weight = 1.5
     envelope: Weight = Field(default=0.5, description="correlation of band envelopes, as in STOI")
+    loudness: Weight = Field(default=0.0, description="disturbance as PESQ's perceptual model finds it")
     listening: Weight = Field(default=0.0, description="what Whisper hears of the decoded sound and of the original")
     listening_start: Annotated[int, Field(ge=0)] = Field(default=0, description="main steps before it comes in")
     commitment: Weight = 0.25
@@ -136,6 +137,9 @@ class Recipe(_Strict):
 
     seed: int = 0
     llm: str = Field(default="HuggingFaceTB/SmolLM2-135M-Instruct", description="whose embeddings become codebooks")
+    start: str | None = Field(
+        default=None, description="folder of a run of the same layers and backbone: begin with its weights, step 0"
+    )
     data: Data = Data()
     teachers: Teachers = Teachers()
     latent_dim: Positive = 256

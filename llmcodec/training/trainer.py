@@ -33,7 +33,7 @@ from llmcodec.training.prepare import feature_cache, prepare
 from llmcodec.training.recipe import Recipe
 
 # The losses that depend on the decoded waveform.
-ON_WAVE = ("stft", "mel", "envelope", "listening", "adversarial", "feature_matching")
+ON_WAVE = ("stft", "mel", "envelope", "loudness", "listening", "adversarial", "feature_matching")
 
 
 def train(

@@ -133,6 +133,25 @@ def test_losses_rate_and_codebook_use_are_logged(train, recipe, tmp_path):
     assert all(0 <= bits <= 3.6 for _, bits in values["use/bits_0"])
 
 
+def test_a_run_may_start_where_another_ended(train, recipe, tmp_path):
+    train(recipe({"losses": {"loudness": 0.0}}), tmp_path / "first")
+    still = recipe({"start": str(tmp_path / "first"), "losses": {"loudness": 1.0}}, steps=1, learning_rate=1e-30)
+    train(still, tmp_path / "second")
+    one, other = weights(tmp_path / "first"), weights(tmp_path / "second")
+    moved = (".norm.", ".table")  # statistics of the batches, and the tables as they were exported
+    same = [name for name in one if not any(part in name for part in moved)]
+    assert len(same) > 20 and [name for name in same if not torch.equal(one[name], other[name])] == []
+
+
+def test_a_start_that_does_not_fit_is_refused(train, recipe, tmp_path):
+    with pytest.raises(ConfigError, match=r"recipe field start: no checkpoint of a run in .*nothing"):
+        train(recipe({"start": str(tmp_path / "nothing")}), tmp_path / "run")
+    train(recipe(steps=1), tmp_path / "first")
+    with pytest.raises(ConfigError, match=r"recipe field start: .*first was of other layers or another backbone"):
+        train(recipe({"start": str(tmp_path / "first"), "latent_dim": 24}, steps=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_recipe_in_the_same_folder_is_refused(train, recipe, tmp_path):
     train(recipe(steps=1), tmp_path / "run")
     with pytest.raises(ConfigError, match="run holds a run of another recipe"):
