@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from llmcodec.audio import load_audio
-from llmcodec.codec import AudioCodes
+from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.codec.codes import PADDING
 from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.evaluation.dataset import LabelledFolder
@@ -36,6 +36,21 @@ def word_vectors(codes: Sequence[AudioCodes], layers: Sequence[int]) -> Floats:
         counts = np.zeros((len(rows), places.max(initial=-1) + 1))
         np.add.at(counts, (owners, places), 1.0)
         blocks.append(np.sqrt(counts))
+    return unit(np.concatenate(blocks, axis=1))
+
+
+def near_word_vectors(codes: Sequence[AudioCodes], space: WordSpace) -> Floats:
+    """Word counts that speak for near words too, [N, D]; see WordSpace. Each item is one clip."""
+    return space.vectors(space.shares(codes)).double().numpy()
+
+
+def latent_vectors(codes: Sequence[AudioCodes], codec: LLMCodec, layers: Sequence[int]) -> Floats:
+    """Mean codebook row of each layer, scaled to length 1: [N, sum of their dimensions]. Each item is one clip."""
+    blocks = []
+    for layer in layers:
+        table = codec.quantizer.layers[layer].get_buffer("table").double().cpu()
+        rows = [clip.layers[layer][clip.layers[layer] != PADDING] for clip in codes]
+        blocks.append(unit(np.stack([table[row].sum(0).numpy() for row in rows])))
     return unit(np.concatenate(blocks, axis=1))
 
 

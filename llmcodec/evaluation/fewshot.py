@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from llmcodec.audio import load_audio
-from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.errors import ConfigError, ModelError
 from llmcodec.evaluation import baselines
 from llmcodec.evaluation.baselines import Predictor
@@ -25,7 +25,7 @@ from llmcodec.evaluation.metrics import Accuracy, calibration_error, mcnemar
 from llmcodec.evaluation.provenance import digest, provenance
 from llmcodec.icl import Scorer, build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
-from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template
+from llmcodec.prompting import ClipWords, PromptBuilder, TaskTemplate, load_template
 
 BATCH = 16
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -134,11 +134,11 @@ def evaluate_fewshot(
         task = task.model_copy(update={"layers": tuple(layers)})
     if scorers and llm is None:
         llm = load_llm()
+    space = WordSpace(codec, task.layers)
     judges = {}
     if scorers and llm is not None:
         builder = PromptBuilder(task, llm, codec.vocabularies, codec.layer_names)
-        judges = {scorer: build_scorer(scorer, builder) for scorer in scorers}
-    places = [_layer_place(codec, name) for name in task.layers]
+        judges = {scorer: build_scorer(scorer, builder, space) for scorer in scorers}
     drawn = draw_episodes(folder, ways, shots, episodes, seed, queries) if isinstance(episodes, int) else list(episodes)
 
     used = sorted({clip for episode in drawn for clip in episode.clips})
@@ -155,9 +155,15 @@ def evaluate_fewshot(
         ids = {clip: builder.word_ids(codes[clip]) for clip in used}
         for scorer, judge in judges.items():
             add(f"llm, {scorer}", _language_model(judge, ids), probable=True)
-    words = _spread(baselines.word_vectors([codes[clip] for clip in used], places), used, len(folder))
-    add("nearest neighbour, words", baselines.nearest(words))
-    add("prototype, words", baselines.prototype(words))
+    heard = [codes[clip] for clip in used]
+    for kind, vectors in (
+        ("words", baselines.word_vectors(heard, space.places)),
+        ("near words", baselines.near_word_vectors(heard, space)),
+        ("latents", baselines.latent_vectors(heard, codec, space.places)),
+    ):
+        rows_of_clips = _spread(vectors, used, len(folder))
+        add(f"nearest neighbour, {kind}", baselines.nearest(rows_of_clips))
+        add(f"prototype, {kind}", baselines.prototype(rows_of_clips))
     notes = []
     if whisper is not None:
         try:
@@ -172,7 +178,9 @@ def evaluate_fewshot(
             add("linear probe, whisper", baselines.linear_probe(features), probable=True)
     models = [f"llm, {scorer}" for scorer in judges]
     against = [(one, other) for place, one in enumerate(models) for other in models[place + 1 :]]
-    against += [(one, "nearest neighbour, words") for one in models]
+    against += [
+        (one, other) for one in models for other in ("nearest neighbour, words", "nearest neighbour, near words")
+    ]
     comparisons = tuple(Comparison(one, other, *mcnemar(right[one], right[other])) for one, other in against)
     setup = {
         "data": folder.root.resolve().name,
@@ -217,13 +225,7 @@ def encode_clips(
     return codes
 
 
-def _layer_place(codec: LLMCodec, name: str) -> int:
-    if name not in codec.layer_names:
-        raise ConfigError(f"the codec has no layer {name!r}; allowed: {', '.join(codec.layer_names)}")
-    return codec.layer_names.index(name)
-
-
-def _language_model(judge: Scorer, words: dict[int, list[int]]) -> Predictor:
+def _language_model(judge: Scorer, words: dict[int, ClipWords]) -> Predictor:
     def probabilities(episode: Episode) -> npt.NDArray[np.float64]:
         judge.fit([[words[clip] for clip in clips] for clips in episode.demonstrations], episode.labels)
         return judge.scores([words[clip] for clip in episode.queries]).double().softmax(-1).numpy()

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from llmcodec.audio import load_audio
-from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.errors import ConfigError
 from llmcodec.icl.neighbour import NeighbourScorer
 from llmcodec.icl.scorers import build_scorer
@@ -64,7 +64,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if self.layers is not None:
             template = template.model_copy(update={"layers": tuple(self.layers)})
         self.builder_ = PromptBuilder(template, self.llm_, self.codec_.vocabularies, self.codec_.layer_names)
-        self.scorer_ = build_scorer(self.scorer, self.builder_)
+        self.scorer_ = build_scorer(self.scorer, self.builder_, WordSpace(self.codec_, template.layers))
         words = [self.builder_.word_ids(codes) for codes in self.encode(clips)]
         by_class = [[row for row, label in zip(words, labels, strict=True) if label == name] for name in self.classes_]
         self.scorer_.fit(by_class, [str(name) for name in self.classes_])
@@ -95,11 +95,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ConfigError(f"scorer {self.scorer!r} cannot say which words spoke; knn can")
         words, found = self.builder_.words, []
         for codes in self.encode(clips):
-            query = self.builder_.word_ids(codes)
-            parts = self.scorer_.parts(query)
-            weights, classes = (parts - parts.mean(1, keepdim=True)).max(1)
-            held = [words[token] for token in dict.fromkeys(query)]
-            rows = zip(held, self.classes_[classes.numpy()], weights.tolist(), strict=True)
+            parts = self.scorer_.parts(self.builder_.word_ids(codes))
+            rows = []
+            for token, added in parts.items():
+                place = int(added.argmax())
+                rows.append((words[token], self.classes_[place], float(added[place] - added.mean())))
             found.append(sorted(rows, key=lambda row: -row[2])[:top])
         return found
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from llmcodec.icl.base import Ids
-from llmcodec.prompting import PromptBuilder, load_template
+from llmcodec.prompting import ClipWords, PromptBuilder, load_template
 
 
 class DirectScorer:
@@ -30,7 +30,7 @@ class DirectScorer:
         self.builder, self.llm = builder, builder.llm
         self.calibration, self.orders = calibration, orders
 
-    def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
+    def fit(self, demonstrations: Sequence[Sequence[ClipWords]], labels: Sequence[str]) -> None:
         """See Scorer."""
         self._labels = list(labels)
         self._answers = [self.builder.label_ids(label) for label in self._labels]
@@ -42,18 +42,18 @@ class DirectScorer:
             nothing = _meaningless(demonstrations, list(self.builder.words))
             self._bias = self._likelihoods(nothing).logsumexp(0) - math.log(len(nothing))
 
-    def scores(self, queries: Sequence[Ids]) -> Tensor:
+    def scores(self, queries: Sequence[ClipWords]) -> Tensor:
         """See Scorer."""
         if not queries:
             return torch.zeros(0, len(self._labels))
         found = self._likelihoods(queries) - self._bias
         return found - found.mean(0) if self.calibration == "batch" and len(queries) > 1 else found
 
-    def _likelihoods(self, queries: Sequence[Ids]) -> Tensor:
+    def _likelihoods(self, queries: Sequence[Sequence[int]]) -> Tensor:
         """Log-likelihood of every label behind every query: [N, C]."""
         return torch.stack([self._after(demonstrations, queries) for demonstrations in self._prompts]).mean(0)
 
-    def _after(self, demonstrations: Sequence[tuple[Ids, str]], queries: Sequence[Ids]) -> Tensor:
+    def _after(self, demonstrations: Sequence[tuple[Sequence[int], str]], queries: Sequence[Sequence[int]]) -> Tensor:
         shared, rests = _split([self.builder.direct(demonstrations, query, self._labels) for query in queries])
         prefix = self.llm.prepare([shared])[0]
         found = self.llm.log_likelihood([(prefix, rest + answer) for rest in rests for answer in self._answers])
@@ -75,7 +75,7 @@ class PaperScorer:
     def __init__(self, builder: PromptBuilder) -> None:
         self.builder, self.llm = builder.like(load_template("paper")), builder.llm
 
-    def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
+    def fit(self, demonstrations: Sequence[Sequence[ClipWords]], labels: Sequence[str]) -> None:
         """See Scorer."""
         self._labels = list(labels)
         self._answers = [self.builder.label_ids(label) for label in self._labels]
@@ -86,7 +86,7 @@ class PaperScorer:
             ]
         )
 
-    def scores(self, queries: Sequence[Ids]) -> Tensor:
+    def scores(self, queries: Sequence[ClipWords]) -> Tensor:
         """See Scorer."""
         if not queries:
             return torch.zeros(0, len(self._labels))
@@ -104,7 +104,7 @@ class PaperScorer:
         return torch.tensor([[float(row[: len(answer)] == answer) for answer in self._answers] for row in said])
 
 
-def _in_turn(named: Sequence[Sequence[tuple[Ids, str]]]) -> list[tuple[Ids, str]]:
+def _in_turn(named: Sequence[Sequence[tuple[Sequence[int], str]]]) -> list[tuple[Sequence[int], str]]:
     """One demonstration of each class, then the second ones, ..."""
     return [pair for turn in zip_longest(*named) for pair in turn if pair is not None]
 
@@ -115,7 +115,7 @@ def _split(prompts: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
     return prompts[0][:length], [prompt[length:] for prompt in prompts]
 
 
-def _meaningless(demonstrations: Sequence[Sequence[Ids]], words: Ids) -> list[Ids]:
+def _meaningless(demonstrations: Sequence[Sequence[ClipWords]], words: Ids) -> list[Ids]:
     """Two rows of the demonstrations' words shuffled and two of any words, as long as a demonstration; seeded."""
     draw = random.Random(0)
     clips = list(chain.from_iterable(demonstrations))

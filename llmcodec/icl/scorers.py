@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from llmcodec.codec import WordSpace
 from llmcodec.errors import ConfigError
-from llmcodec.icl.base import Ids, Scorer
+from llmcodec.icl.base import Scorer
 from llmcodec.icl.channel import ChannelScorer
 from llmcodec.icl.direct import DirectScorer, PaperScorer
 from llmcodec.icl.neighbour import NeighbourScorer
-from llmcodec.prompting import PromptBuilder
+from llmcodec.prompting import ClipWords, PromptBuilder
 
 
 class EnsembleScorer:
@@ -25,30 +26,30 @@ class EnsembleScorer:
     def __init__(self, scorers: Sequence[Scorer]) -> None:
         self.scorers = scorers
 
-    def fit(self, demonstrations: Sequence[Sequence[Ids]], labels: Sequence[str]) -> None:
+    def fit(self, demonstrations: Sequence[Sequence[ClipWords]], labels: Sequence[str]) -> None:
         """See Scorer."""
         for scorer in self.scorers:
             scorer.fit(demonstrations, labels)
 
-    def scores(self, queries: Sequence[Ids]) -> Tensor:
+    def scores(self, queries: Sequence[ClipWords]) -> Tensor:
         """See Scorer."""
         return torch.stack([scorer.scores(queries).log_softmax(-1) for scorer in self.scorers]).mean(0)
 
 
-SCORERS: dict[str, Callable[[PromptBuilder], Scorer]] = {
+SCORERS: dict[str, Callable[[PromptBuilder, WordSpace], Scorer]] = {
     "knn": NeighbourScorer,
-    "channel": ChannelScorer,
-    "ensemble": lambda builder: EnsembleScorer([NeighbourScorer(builder), ChannelScorer(builder)]),
-    "direct": DirectScorer,
-    "direct-orders": lambda builder: DirectScorer(builder, orders=4),
-    "direct-context": lambda builder: DirectScorer(builder, calibration="context"),
-    "direct-batch": lambda builder: DirectScorer(builder, calibration="batch"),
-    "paper": PaperScorer,
+    "channel": lambda builder, space: ChannelScorer(builder),
+    "ensemble": lambda builder, space: EnsembleScorer([NeighbourScorer(builder, space), ChannelScorer(builder)]),
+    "direct": lambda builder, space: DirectScorer(builder),
+    "direct-orders": lambda builder, space: DirectScorer(builder, orders=4),
+    "direct-context": lambda builder, space: DirectScorer(builder, calibration="context"),
+    "direct-batch": lambda builder, space: DirectScorer(builder, calibration="batch"),
+    "paper": lambda builder, space: PaperScorer(builder),
 }
 
 
-def build_scorer(name: str, builder: PromptBuilder) -> Scorer:
-    """The scorer of that name. ConfigError lists the names there are."""
+def build_scorer(name: str, builder: PromptBuilder, space: WordSpace) -> Scorer:
+    """The scorer of that name. space: the layers of the builder's template. ConfigError lists the names there are."""
     if name not in SCORERS:
         raise ConfigError(f"scorer {name!r} is not one of {', '.join(SCORERS)}")
-    return SCORERS[name](builder)
+    return SCORERS[name](builder, space)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain
 from typing import Protocol
 
@@ -21,6 +21,18 @@ class ClipCodes(Protocol):
 
     @property
     def layers(self) -> tuple[Tensor, ...]: ...
+
+
+class ClipWords(tuple[int, ...]):
+    """Token ids of a clip's words in the order of a prompt; `rows` are the same, layer by layer."""
+
+    rows: tuple[tuple[int, ...], ...]
+
+    def __new__(cls, rows: Iterable[Sequence[int]]) -> ClipWords:
+        kept = tuple(tuple(row) for row in rows)
+        words = super().__new__(cls, chain.from_iterable(kept))
+        words.rows = kept
+        return words
 
 
 class PromptBuilder:
@@ -67,9 +79,14 @@ class PromptBuilder:
             for token, word in zip(table, self._vocabularies[index].words, strict=True)
         }
 
-    def word_ids(self, codes: ClipCodes) -> Ids:
+    @property
+    def tokens(self) -> list[list[int]]:
+        """The token of each word, for each of the template's layers."""
+        return [table for _, table in self._tables.values()]
+
+    def word_ids(self, codes: ClipCodes) -> ClipWords:
         """Token ids of one clip's words: the template's layers, one after another, without padding."""
-        ids: Ids = []
+        rows = []
         for name, (index, table) in self._tables.items():
             layer = codes.layers[index]
             if len(layer) != 1:
@@ -77,8 +94,8 @@ class PromptBuilder:
             layer = layer[layer >= 0]
             if len(layer) and int(layer.max()) >= len(table):
                 raise PromptError(f"code {int(layer.max())} of layer {name} is outside its {len(table)} words")
-            ids += [table[code] for code in layer.tolist()]
-        return ids
+            rows.append([table[code] for code in layer.tolist()])
+        return ClipWords(rows)
 
     def label_ids(self, label: str) -> Ids:
         """Token ids that continue a `direct` prompt with `label`, and that stand in each of its demonstrations.
@@ -90,18 +107,21 @@ class PromptBuilder:
             raise PromptError(f"the label {label!r} is empty; a label needs at least one character")
         return self.llm.tokenize(self.template.label_space + label)
 
-    def context(self, demonstrations: Sequence[Ids]) -> Ids:
+    def context(self, demonstrations: Sequence[Sequence[int]]) -> Ids:
         """Prompt of one class, for `channel` scoring: its clips' words, no label, ready for the words of another clip.
 
         demonstrations: the `word_ids` of each clip; none gives the context that knows of no class. There is no
         instruction. What follows is the query's `word_ids`; see `check` for their room.
         """
-        blocks = [self._head + words + self._tail for words in demonstrations]
+        blocks = [[*self._head, *words, *self._tail] for words in demonstrations]
         ids = [*self._start, *chain.from_iterable(blocks), *self._head]
         self.check(len(ids), "a class's demonstrations", [len(block) for block in blocks])
         return ids
 
-    def direct(self, demonstrations: Sequence[tuple[Ids, str]], query: Ids, labels: Sequence[str] | None = None) -> Ids:
+    def direct(
+        self, demonstrations: Sequence[tuple[Sequence[int], str]], query: Sequence[int],
+        labels: Sequence[str] | None = None,
+    ) -> Ids:  # fmt: skip
         """Prompt whose next tokens are the query's label: instruction, demonstrations of all classes, query.
 
         demonstrations: `word_ids` and label of each clip, in prompt order; query: its `word_ids`.

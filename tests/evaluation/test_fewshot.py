@@ -15,7 +15,8 @@ from llmcodec.evaluation import Episode, draw_episodes, evaluate_fewshot, read_l
 from llmcodec.evaluation.baselines import decide, linear_probe, nearest, prototype, word_vectors
 from llmcodec.llm import FakeLLM
 
-BASELINES = ["chance", "majority", "nearest neighbour, words", "prototype, words"]
+KINDS = ("words", "near words", "latents")
+BASELINES = ["chance", "majority", *(f"{way}, {kind}" for kind in KINDS for way in ("nearest neighbour", "prototype"))]
 EPISODE = Episode(("a", "b"), ((0, 1), (2, 3)), (4, 5))
 POINTS = np.array([[1, 0, 0], [0, 1, 0.1], [0, 0.9, 1], [0, 1, 1], [1, 0.1, 0], [0, 0.1, 1]], dtype=float)
 
@@ -110,7 +111,7 @@ def test_whisper_rows(sounds, codec, tmp_path):
     WhisperModel(config).save_pretrained(tmp_path)
     WhisperFeatureExtractor().save_pretrained(tmp_path)
     report = evaluate_fewshot(read_labelled(sounds), codec, scorers=(), episodes=4, whisper=str(tmp_path))
-    assert [row.method for row in report.rows[4:]] == [
+    assert [row.method for row in report.rows[8:]] == [
         "nearest neighbour, whisper", "prototype, whisper", "linear probe, whisper",
     ]  # fmt: skip
     assert not report.notes
@@ -133,10 +134,14 @@ def test_language_model_rows(sounds, codec):
     assert all(row.n == 6 for row in report.rows)
     assert all(0 <= row.ece <= 1 and row.log_loss >= 0 for row in report.rows[2:4])
     pairs = [(pair.method, pair.other) for pair in report.comparisons]
-    neighbour = "nearest neighbour, words"
-    assert pairs == [("llm, knn", "llm, direct"), ("llm, knn", neighbour), ("llm, direct", neighbour)]
+    neighbours = ["nearest neighbour, words", "nearest neighbour, near words"]
+    assert pairs == [
+        ("llm, knn", "llm, direct"),
+        *(("llm, knn", other) for other in neighbours),
+        *(("llm, direct", other) for other in neighbours),
+    ]
     correct = {row.method: round(row.accuracy * row.n) for row in report.rows}
     for pair in report.comparisons:
         assert pair.only_method - pair.only_other == correct[pair.method] - correct[pair.other]
-    assert report.to_markdown().count("McNemar") == 3
+    assert report.to_markdown().count("McNemar") == 5
     assert report.setup["llm"] == "fake" and report.setup["layers"] == ["semantic", "coarse"]

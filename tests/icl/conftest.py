@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.llm import FakeLLM
 from llmcodec.prompting import PromptBuilder, load_template
 
@@ -11,6 +11,11 @@ from llmcodec.prompting import PromptBuilder, load_template
 @pytest.fixture
 def builder(tiny_codec: LLMCodec) -> PromptBuilder:
     return PromptBuilder(load_template("sound"), FakeLLM(), tiny_codec.vocabularies, tiny_codec.layer_names)
+
+
+@pytest.fixture
+def space(tiny_codec: LLMCodec) -> WordSpace:
+    return WordSpace(tiny_codec, load_template("sound").layers)
 
 
 @pytest.fixture

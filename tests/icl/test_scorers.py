@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.errors import ConfigError, PromptError
 from llmcodec.icl import (
     SCORERS,
@@ -14,17 +15,17 @@ from llmcodec.icl import (
 )
 from llmcodec.icl.neighbour import fitted_sharpness
 from llmcodec.llm import FakeLLM
-from llmcodec.prompting import PromptBuilder
+from llmcodec.prompting import ClipWords, PromptBuilder, load_template
 
 
-def words(builder: PromptBuilder, codes: list[int]) -> list[int]:
-    table = builder._tables["semantic"][1]
-    return [table[code] for code in codes]
+def words(builder: PromptBuilder, codes: list[int]) -> ClipWords:
+    (tokens,) = builder.tokens
+    return ClipWords([[tokens[code] for code in codes]])
 
 
 @pytest.mark.parametrize("name", [name for name in SCORERS if name != "direct-batch"])
-def test_scoring_together_equals_scoring_alone(builder: PromptBuilder, name: str) -> None:
-    scorer = build_scorer(name, builder)
+def test_scoring_together_equals_scoring_alone(builder: PromptBuilder, space: WordSpace, name: str) -> None:
+    scorer = build_scorer(name, builder, space)
     scorer.fit([[words(builder, [1, 2, 3]), words(builder, [2, 2])], [words(builder, [7, 8, 9])]], ["dog", "rain"])
     queries = [words(builder, [1, 2]), words(builder, [9, 8, 9, 9]), words(builder, [30])]
     together = scorer.scores(queries)
@@ -33,20 +34,20 @@ def test_scoring_together_equals_scoring_alone(builder: PromptBuilder, name: str
 
 
 @pytest.mark.parametrize("name", SCORERS)
-def test_a_clip_without_words_has_scores(builder: PromptBuilder, name: str) -> None:
-    scorer = build_scorer(name, builder)
-    scorer.fit([[words(builder, [1, 2, 3])], [[]]], ["dog", "rain"])
-    assert scorer.scores([[], words(builder, [1])]).isfinite().all()
+def test_a_clip_without_words_has_scores(builder: PromptBuilder, space: WordSpace, name: str) -> None:
+    scorer = build_scorer(name, builder, space)
+    scorer.fit([[words(builder, [1, 2, 3])], [words(builder, [])]], ["dog", "rain"])
+    assert scorer.scores([words(builder, []), words(builder, [1])]).isfinite().all()
     assert scorer.scores([]).shape == (0, 2)
 
 
 @pytest.mark.parametrize("name", SCORERS)
-def test_the_order_of_classes_only_orders_the_columns(builder: PromptBuilder, name: str) -> None:
+def test_the_order_of_classes_only_orders_the_columns(builder: PromptBuilder, space: WordSpace, name: str) -> None:
     if name.startswith("direct") or name == "paper":
         pytest.skip("classes take turns in one prompt, so their order has an effect there")
     classes = [[words(builder, [1, 2, 3])], [words(builder, [7, 8, 9])], [words(builder, [20, 21])]]
     labels, order = ["dog", "rain", "bell"], [2, 0, 1]
-    one, other = build_scorer(name, builder), build_scorer(name, builder)
+    one, other = build_scorer(name, builder, space), build_scorer(name, builder, space)
     one.fit(classes, labels)
     other.fit([classes[place] for place in order], [labels[place] for place in order])
     query = [words(builder, [1, 8, 20, 3])]
@@ -54,21 +55,21 @@ def test_the_order_of_classes_only_orders_the_columns(builder: PromptBuilder, na
 
 
 @pytest.mark.parametrize("name", ["knn", "channel"])
-def test_the_class_whose_words_return_is_preferred(builder: PromptBuilder, name: str) -> None:
-    scorer = build_scorer(name, builder)
+def test_the_class_whose_words_return_is_preferred(builder: PromptBuilder, space: WordSpace, name: str) -> None:
+    scorer = build_scorer(name, builder, space)
     scorer.fit([[words(builder, [1, 2, 3, 4])], [words(builder, [11, 12, 13, 14])]], ["dog", "rain"])
     scores = scorer.scores([words(builder, [2, 3, 1]), words(builder, [14, 12, 13])])
     assert scores.argmax(1).tolist() == [0, 1]
 
 
-def test_knn_is_the_cosine_of_words_held_and_words_expected(builder: PromptBuilder) -> None:
-    scorer = NeighbourScorer(builder, expected=0.5, sharpness=2.0)
+def test_knn_is_the_cosine_of_words_held_and_words_expected(builder: PromptBuilder, space: WordSpace) -> None:
+    scorer = NeighbourScorer(builder, space, expected=0.5, sharpness=2.0)
     clips = [words(builder, codes) for codes in ([1, 2, 2], [2, 5], [7, 8, 9])]
     scorer.fit([clips[:2], clips[2:]], ["dog", "rain"])  # one class of one clip: sharpness stays
     empty = builder.llm.prepare([builder.context([])])[0]
-    ids = list(builder.words)
+    (ids,) = builder.tokens
     held = torch.tensor([[clip.count(token) / len(clip) for token in ids] for clip in clips])
-    both = (held / 2 + builder.llm.expected([(empty, clip) for clip in clips], ids) / 2).sqrt()
+    both = space.vectors([held / 2 + builder.llm.expected([(empty, clip) for clip in clips], ids) / 2])
     classes = torch.stack([both[:2].mean(0) / both[:2].mean(0).norm(), both[2]])
     torch.testing.assert_close(scorer.scores(clips[1:2])[0], 2 * classes @ both[1])
 
@@ -82,32 +83,45 @@ def test_sharpness_follows_how_well_demonstrations_name_each_other() -> None:
     assert fitted_sharpness([each[:1] for each in apart], 3.0) == 3
 
 
-def test_knn_says_what_each_word_adds(builder: PromptBuilder) -> None:
-    scorer = NeighbourScorer(builder)
-    scorer.fit([[words(builder, [1, 2, 2])], [words(builder, [3])]], ["dog", "rain"])
+def test_knn_says_what_each_word_adds(builder: PromptBuilder, space: WordSpace) -> None:
+    demonstrations = [[words(builder, [1, 2, 2])], [words(builder, [3])]]
+    scorer = NeighbourScorer(builder, space)
+    scorer.fit(demonstrations, ["dog", "rain"])
     query = words(builder, [2, 3, 2])
     parts = scorer.parts(query)
-    assert parts.shape == (2, 2) and parts[0].argmax() == 0 and parts[1].argmax() == 1
-    everything = NeighbourScorer(builder, expected=0.0)
-    everything.fit([[words(builder, [1, 2, 2])], [words(builder, [3])]], ["dog", "rain"])
-    torch.testing.assert_close(everything.parts(query).sum(0), everything.scores([query])[0])
+    two, three = builder.tokens[0][2], builder.tokens[0][3]
+    assert set(parts) == {two, three} and parts[two].argmax() == 0 and parts[three].argmax() == 1
+    everything = NeighbourScorer(builder, space, expected=0.0)
+    everything.fit(demonstrations, ["dog", "rain"])
+    torch.testing.assert_close(sum(everything.parts(query).values()), everything.scores([query])[0])
 
 
-def test_knn_without_expectations_compares_counted_words(builder: PromptBuilder) -> None:
-    scorer = NeighbourScorer(builder, expected=0.0, sharpness=1.0)
-    scorer.fit([[words(builder, [1, 2])], [words(builder, [2, 3])]], ["dog", "rain"])
-    torch.testing.assert_close(scorer.scores([words(builder, [1, 2])])[0], torch.tensor([1.0, 0.5]))
+def test_knn_keeps_layers_apart(tiny_codec: LLMCodec) -> None:
+    layers = ("semantic", "coarse", "fine")
+    template = load_template("sound").model_copy(update={"layers": layers})
+    builder = PromptBuilder(template, FakeLLM(), tiny_codec.vocabularies, tiny_codec.layer_names)
+    space = WordSpace(tiny_codec, layers)
+    codes = [
+        AudioCodes(tuple(torch.tensor([row]) for row in rows), torch.tensor([3840]))
+        for rows in (([1, 2], [3, 4], [5, 6]), ([1, 2], [9, 9], [5, 7]), ([8, 2], [4, 3], [5, 6]))
+    ]
+    scorer = NeighbourScorer(builder, space, expected=0.0, sharpness=1.0)
+    clips = [builder.word_ids(clip) for clip in codes]
+    scorer.fit([[clips[0]], [clips[1]]], ["dog", "rain"])
+    vectors = space.vectors(space.shares(codes))
+    torch.testing.assert_close(scorer.scores(clips), vectors @ vectors[:2].T)
+    torch.testing.assert_close(sum(scorer.parts(clips[2]).values()), scorer.scores(clips[2:])[0])
 
 
-def test_words_of_no_demonstration_speak_for_no_class(builder: PromptBuilder) -> None:
-    scorer = build_scorer("channel", builder)
+def test_words_of_no_demonstration_speak_for_no_class(builder: PromptBuilder, space: WordSpace) -> None:
+    scorer = build_scorer("channel", builder, space)
     scorer.fit([[words(builder, [1, 2])], [words(builder, [3, 4])]], ["dog", "rain"])
     scores = scorer.scores([words(builder, [38, 39])])
     torch.testing.assert_close(scores[0, 0], scores[0, 1], atol=1e-3, rtol=0)
 
 
-def test_direct_scores_are_log_likelihoods_of_the_labels(builder: PromptBuilder) -> None:
-    scorer = build_scorer("direct", builder)
+def test_direct_scores_are_log_likelihoods_of_the_labels(builder: PromptBuilder, space: WordSpace) -> None:
+    scorer = build_scorer("direct", builder, space)
     demonstrations = [[words(builder, [1, 2])], [words(builder, [3])]]
     scorer.fit(demonstrations, ["dog", "heavy rain"])
     query = words(builder, [1, 5])
@@ -120,11 +134,11 @@ def test_direct_scores_are_log_likelihoods_of_the_labels(builder: PromptBuilder)
 
 
 @pytest.mark.parametrize("name", SCORERS)
-def test_what_does_not_fit_the_context_is_said(builder: PromptBuilder, name: str) -> None:
+def test_what_does_not_fit_the_context_is_said(builder: PromptBuilder, space: WordSpace, name: str) -> None:
     small = PromptBuilder.__new__(PromptBuilder)
     small.__dict__.update(builder.__dict__)
     small.llm = FakeLLM(max_context=60)
-    scorer = build_scorer(name, small)
+    scorer = build_scorer(name, small, space)
     with pytest.raises(PromptError, match="60"):
         scorer.fit([[words(builder, [1] * 70)], [words(builder, [2])]], ["dog", "rain"])
         scorer.scores([words(builder, [1])])
@@ -167,8 +181,8 @@ def test_the_paper_writes_one_label(builder: PromptBuilder) -> None:
     assert sum(prompt[n : n + len(text)] == list(text.encode()) for n in range(len(prompt))) == 4
 
 
-def test_an_ensemble_is_the_mean_of_log_probabilities(builder: PromptBuilder) -> None:
-    members: list[Scorer] = [NeighbourScorer(builder), ChannelScorer(builder)]
+def test_an_ensemble_is_the_mean_of_log_probabilities(builder: PromptBuilder, space: WordSpace) -> None:
+    members: list[Scorer] = [NeighbourScorer(builder, space), ChannelScorer(builder)]
     both = EnsembleScorer(members)
     both.fit([[words(builder, [1, 2])], [words(builder, [3])]], ["dog", "rain"])
     query = [words(builder, [1, 5])]
@@ -176,6 +190,6 @@ def test_an_ensemble_is_the_mean_of_log_probabilities(builder: PromptBuilder) ->
     torch.testing.assert_close(both.scores(query), wanted)
 
 
-def test_an_unknown_scorer_is_refused_with_the_choices(builder: PromptBuilder) -> None:
+def test_an_unknown_scorer_is_refused_with_the_choices(builder: PromptBuilder, space: WordSpace) -> None:
     with pytest.raises(ConfigError, match="knn, channel, ensemble, direct"):
-        build_scorer("guess", builder)
+        build_scorer("guess", builder, space)

@@ -49,8 +49,9 @@ def text(llm: FakeLLM, ids: list[int]) -> str:
 def test_word_ids_are_the_templates_layers_in_its_order_without_padding() -> None:
     llm = model()
     ids = build(llm).word_ids(codes([1, 0, -1], [2, 0, 1, -1, -1], [0]))
-    assert ids == [llm.word_id(word) for word in ("stone", "tree", "river", "moon", "sun")]
-    assert build(llm).word_ids(codes([-1], [-1, -1], [0])) == []
+    assert ids == tuple(llm.word_id(word) for word in ("stone", "tree", "river", "moon", "sun"))
+    assert [len(row) for row in ids.rows] == [3, 2] and sum(ids.rows, ()) == ids
+    assert build(llm).word_ids(codes([-1], [-1, -1], [0])) == ()
 
 
 @given(st.sampled_from(template_names()), st.data())
