@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             layers=arguments.layers, whisper=None if arguments.no_whisper else arguments.whisper,
             codec_name=named["name"], progress=tell,
         )  # fmt: skip
-    _common.report(arguments, found.to_dict(), found.to_markdown())
+    _common.report(arguments, found.to_dict(answers=False), found.to_markdown())
     return 0
 
 

@@ -137,6 +137,14 @@ def layer_list(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
+def number_list(text: str, what: str) -> list[int]:
+    """ "2,5" -> [2, 5]. ConfigError names `what`."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{what}: {text!r} must be a number, or several as in 2,5") from None
+
+
 def check_output(path: Path, force: bool) -> None:
     """ConfigError, before work begins, when `path` cannot be written: it exists, or its folder does not."""
     if path.is_dir():

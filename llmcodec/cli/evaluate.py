@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from llmcodec.cli.common import (
     check_output,
     layer_list,
     load_codec,
+    number_list,
     print_json,
     progress,
 )
@@ -28,9 +30,9 @@ def evaluate(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Labelled clips, as DEMOS of classify; or a list of episodes, .scp.")
     ],
-    ways: Annotated[int, typer.Option(help="Classes in an episode.")] = 2,
-    shots: Annotated[int, typer.Option(help="Demonstrations of each class.")] = 1,
-    episodes: Annotated[int, typer.Option(help="How many, one query each.")] = 100,
+    ways: Annotated[str, typer.Option(help="Classes in an episode; several settings as in 2,5.")] = "2",
+    shots: Annotated[str, typer.Option(help="Demonstrations of each class; several settings as in 1,5.")] = "1",
+    episodes: Annotated[int, typer.Option(help="How many of each setting, one query each.")] = 100,
     scorer: Annotated[
         list[str] | None, typer.Option(help="knn, channel, ensemble, direct ...; may be repeated (default: knn)")
     ] = None,
@@ -48,46 +50,60 @@ def evaluate(
     save: Annotated[Path | None, typer.Option(help="Write the episodes that were used.")] = None,
     audio: Annotated[Path | None, typer.Option(help="Folder of the clips that an .scp list names.")] = None,
     threads: ThreadsOption = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report here too: .json or .md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the report here too: .json, .md or .html.")
+    ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure few-shot accuracy over random episodes, with baselines on the same ones."""
-    from llmcodec.evaluation import draw_episodes, evaluate_fewshot, load_episodes, read_labelled, save_episodes
+    from llmcodec.evaluation import FewShotEvaluation, draw_episodes, load_episodes, read_labelled, save_episodes
+    from llmcodec.evaluation.html import to_html
     from llmcodec.evaluation.provenance import write_text
     from llmcodec.evaluation.scp import read_scp
     from llmcodec.llm import load_llm
 
-    if out and out.suffix not in (".json", ".md"):
-        raise ConfigError(f"{out}: a report is a .json or .md file")
+    if out and out.suffix not in (".json", ".md", ".html"):
+        raise ConfigError(f"{out}: a report is a .json, .md or .html file")
     for file in filter(None, (out, save)):
         check_output(file, force)
     if data.suffix == ".scp":
         if audio is None or load:
             raise ConfigError(f"{data}: a list of episodes needs --audio, the folder of its clips, and no --load")
-        folder, drawn = read_scp(data, audio)
+        folder, *sets = read_scp(data, audio)
     else:
         folder = read_labelled(data, group_by)
-        drawn = load_episodes(load, folder) if load else draw_episodes(folder, ways, shots, episodes, seed)
-    model = load_codec(codec, threads)
+        settings = [(way, shot) for shot in number_list(shots, "--shots") for way in number_list(ways, "--ways")]
+        sets = [load_episodes(load, folder)] if load else [
+            draw_episodes(folder, way, shot, episodes, seed) for way, shot in settings
+        ]  # fmt: skip
+    if save and len(sets) > 1:
+        raise ConfigError(f"{save}: holds the episodes of one setting; give one number of ways and of shots")
+    bench = FewShotEvaluation(
+        folder, load_codec(codec, threads), load_llm(llm), template, scorer or ["knn"], layer_list(layers),
+        None if whisper == "none" else whisper, codec or "default",
+    )  # fmt: skip
     with progress() as bar:
         tasks = {}
 
         def tell(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done)
+                tasks[stage] = bar.add_task(stage)
+            bar.update(tasks[stage], completed=done, total=total)
 
-        report = evaluate_fewshot(
-            folder, model, load_llm(llm), template, scorer or ["knn"], episodes=drawn, seed=seed,
-            layers=layer_list(layers), whisper=None if whisper == "none" else whisper, codec_name=codec or "default",
-            progress=tell,
-        )  # fmt: skip
+        reports = [bench.run(drawn, seed, tell) for drawn in sets]
     if save:
-        save_episodes(save, folder, drawn)
+        save_episodes(save, folder, sets[0])
+    markdown = "\n\n".join(report.to_markdown() for report in reports)
     if out:
-        write_text(out, (report.to_json() if out.suffix == ".json" else report.to_markdown()) + "\n")
+        contents = [report.to_dict() for report in reports]
+        write_text(out, {
+            ".html": lambda: to_html(bench, sets, reports),
+            ".json": lambda: json.dumps(contents if len(contents) > 1 else contents[0], indent=2, ensure_ascii=False),
+            ".md": lambda: markdown,
+        }[out.suffix]() + "\n")  # fmt: skip
     if as_json:
-        print_json(report.to_dict())
+        for report in reports:
+            print_json(report.to_dict())
     else:
-        typer.echo(report.to_markdown())
+        typer.echo(markdown)

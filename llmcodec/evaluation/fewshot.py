@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,88 +17,19 @@ from llmcodec.audio import load_audio
 from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.errors import ConfigError, ModelError
 from llmcodec.evaluation import baselines
-from llmcodec.evaluation.baselines import Predictor
+from llmcodec.evaluation.baselines import Floats, Predictor
 from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode, draw_episodes
 from llmcodec.evaluation.metrics import Accuracy, calibration_error, mcnemar
 from llmcodec.evaluation.provenance import digest, provenance
+from llmcodec.evaluation.report import Answer, Comparison, Report, Row
 from llmcodec.icl import Scorer, build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
 from llmcodec.prompting import ClipWords, PromptBuilder, TaskTemplate, load_template
 
 BATCH = 16
+Said = tuple[str, str, float | None]  # answer, right answer, probability of the answer
 Progress = Callable[[str, int, int], None]  # stage, done, total
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method. `low`, `high`: 95 % Wilson interval, None where the accuracy is exact.
-
-    ece, log_loss: calibration error and mean negative log-probability of the right label, of methods that give
-    probabilities.
-    """
-
-    method: str
-    accuracy: float
-    low: float | None
-    high: float | None
-    n: int
-    seconds: float
-    ece: float | None = None
-    log_loss: float | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two methods on the same queries: how often only one of them was right, and McNemar's exact p."""
-
-    method: str
-    other: str
-    only_method: int
-    only_other: int
-    p: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """Accuracies of all methods on the same episodes, and each language model scorer against what came before it.
-
-    setup: data, classes, clips, ways, shots, episodes, queries, group_by, template, layers, llm, codec, whisper.
-    notes: what is missing and why. provenance: machine, date, commit, seed, threads, versions.
-    """
-
-    setup: dict[str, Any]
-    rows: tuple[Row, ...]
-    comparisons: tuple[Comparison, ...]
-    notes: tuple[str, ...]
-    provenance: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-
-    def to_markdown(self) -> str:
-        s = self.setup
-        lines = [
-            f"{s['data']}: {s['ways']}-way {s['shots']}-shot, {s['episodes']} episodes, {s['queries']} per episode, "
-            f"split by {s['group_by']}; words: {' + '.join(s['layers'])}; llm: {s['llm'] or 'none'}",
-            "",
-            "| method | accuracy | 95 % interval | n | calibration error | log loss |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in self.rows:
-            between = "exact" if row.low is None or row.high is None else f"{100 * row.low:.1f} - {100 * row.high:.1f}"
-            sure = "" if row.ece is None else f"{row.ece:.3f}"
-            loss = "" if row.log_loss is None else f"{row.log_loss:.3f}"
-            lines.append(f"| {row.method} | {100 * row.accuracy:.1f} % | {between} | {row.n} | {sure} | {loss} |")
-        for pair in self.comparisons:
-            lines.append(
-                f"\nOnly {pair.method} was right {pair.only_method} times, only {pair.other} {pair.only_other} times: "
-                f"p = {pair.p:.2g} (McNemar, exact)."
-            )
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
 
 def evaluate_fewshot(
@@ -120,95 +50,157 @@ def evaluate_fewshot(
 ) -> Report:
     """Measure a frozen language model on audio words, beside the baselines, on the same episodes.
 
-    llm: None loads the default one, unless there are no `scorers`.
     episodes: how many to draw (see `draw_episodes`), or the drawn ones; then ways, shots and queries are read off them.
+    The rest, and what is raised: see FewShotEvaluation, which serves several settings at less cost.
+    """
+    bench = FewShotEvaluation(folder, codec, llm, template, scorers, layers, whisper, codec_name)
+    drawn = draw_episodes(folder, ways, shots, episodes, seed, queries) if isinstance(episodes, int) else episodes
+    return bench.run(drawn, seed, progress)
+
+
+class FewShotEvaluation:
+    """Methods and clips; each clip is read once, however many sets of episodes are run.
+
+    llm: None loads the default one, unless there are no `scorers`.
     layers: names of the codec's layers whose words are used, by model and baselines; None: those of the template.
     whisper: model for the feature baselines (see `locate`); None: without. A model that is missing becomes a note.
-    progress: called with (stage, done, total).
 
     Raises what its parts raise: AudioError, ConfigError, ModelError, PromptError.
     """
-    tell = progress or (lambda stage, done, total: None)
-    task = template if isinstance(template, TaskTemplate) else load_template(template)
-    if layers is not None:
-        task = task.model_copy(update={"layers": tuple(layers)})
-    if scorers and llm is None:
-        llm = load_llm()
-    space = WordSpace(codec, task.layers)
-    judges = {}
-    if scorers and llm is not None:
-        builder = PromptBuilder(task, llm, codec.vocabularies, codec.layer_names)
-        judges = {scorer: build_scorer(scorer, builder, space) for scorer in scorers}
-    drawn = draw_episodes(folder, ways, shots, episodes, seed, queries) if isinstance(episodes, int) else list(episodes)
 
-    used = sorted({clip for episode in drawn for clip in episode.clips})
-    codes = encode_clips(folder, codec, used, lambda done, total: tell("encode", done, total))
-    rows = [_chance(drawn)]
-    right: dict[str, list[bool]] = {}  # of each method, query by query
+    def __init__(
+        self,
+        folder: LabelledFolder,
+        codec: LLMCodec,
+        llm: FrozenLLM | None = None,
+        template: str | TaskTemplate = "sound",
+        scorers: Sequence[str] = ("knn",),
+        layers: Sequence[str] | None = None,
+        whisper: str | None = "openai/whisper-base",
+        codec_name: str = "default",
+    ) -> None:
+        self.folder, self.codec, self.whisper = folder, codec, whisper
+        task = template if isinstance(template, TaskTemplate) else load_template(template)
+        self.task = task if layers is None else task.model_copy(update={"layers": tuple(layers)})
+        self.space = WordSpace(codec, self.task.layers)
+        self.builder: PromptBuilder | None = None
+        self.judges: dict[str, Scorer] = {}
+        if scorers:
+            self.builder = PromptBuilder(self.task, llm or load_llm(), codec.vocabularies, codec.layer_names)
+            self.judges = {f"llm, {name}": build_scorer(name, self.builder, self.space) for name in scorers}
+        self.named = {"name": codec_name, "weights": digest(codec)}
+        self.codes: dict[int, AudioCodes] = {}
+        self._seen: dict[bytes, int] = {}  # the first clip with this audio
+        self._features: dict[int, Floats] = {}
 
-    def add(method: str, predictor: Predictor, probable: bool = False) -> None:
-        row, right[method] = _measure(method, predictor, folder, drawn, seed, tell, probable)
-        rows.append(row)
+    def run(self, episodes: Sequence[Episode], seed: int = 0, progress: Progress | None = None) -> Report:
+        """Every method on these episodes. seed: breaks ties. progress: called with (stage, done, total)."""
+        tell = progress or (lambda stage, done, total: None)
+        used = sorted({clip for episode in episodes for clip in episode.clips})
+        new = [clip for clip in used if clip not in self.codes]
+        self.codes.update(encode_clips(self.folder, self.codec, new, partial(tell, "encode"), self._seen))
+        notes = []
+        if self.whisper is not None:
+            try:
+                self._listen(used, partial(tell, "whisper"))
+            except ModelError as error:
+                notes.append(f"Without the rows on Whisper features: {error}")
+        measured = {
+            method: _measure(method, predictor, self.folder, episodes, seed, tell, probable)
+            for method, predictor, probable in self._methods(used, episodes, whisper=bool(self.whisper) and not notes)
+        }
+        said = {method: found for method, (_, found) in measured.items()}
+        right = {method: [answer == wanted for answer, wanted, _ in found] for method, found in said.items()}
+        models, neighbours = list(self.judges), ("nearest neighbour, words", "nearest neighbour, near words")
+        against = [(one, other) for place, one in enumerate(models) for other in models[place + 1 :]]
+        against += [(one, other) for one in models for other in neighbours]
+        setup = {
+            "data": self.folder.root.resolve().name,
+            "classes": list(self.folder.classes),
+            "clips": len(self.folder),
+            "ways": len(episodes[0].labels),
+            "shots": len(episodes[0].demonstrations[0]),
+            "episodes": len(episodes),
+            "queries": len(episodes[0].queries),
+            "group_by": self.folder.group_by,
+            "template": self.task.name,
+            "layers": list(self.task.layers),
+            "llm": self.builder and self.builder.llm.name,
+            "codec": self.named,
+            "whisper": None if self.whisper is None or notes else Path(self.whisper).name,
+        }
+        return Report(
+            setup,
+            (_chance(episodes), *(row for row, _ in measured.values())),
+            tuple(Comparison(one, other, *mcnemar(right[one], right[other])) for one, other in against),
+            tuple(notes),
+            provenance(seed),
+            self._answers(episodes, said),
+        )
 
-    add("majority", baselines.majority(folder, drawn))
-    if judges:
-        ids = {clip: builder.word_ids(codes[clip]) for clip in used}
-        for scorer, judge in judges.items():
-            add(f"llm, {scorer}", _language_model(judge, ids), probable=True)
-    heard = [codes[clip] for clip in used]
-    for kind, vectors in (
-        ("words", baselines.word_vectors(heard, space.places)),
-        ("near words", baselines.near_word_vectors(heard, space)),
-        ("latents", baselines.latent_vectors(heard, codec, space.places)),
-    ):
-        rows_of_clips = _spread(vectors, used, len(folder))
-        add(f"nearest neighbour, {kind}", baselines.nearest(rows_of_clips))
-        add(f"prototype, {kind}", baselines.prototype(rows_of_clips))
-    notes = []
-    if whisper is not None:
-        try:
-            files = [str(folder.files[clip]) for clip in used]
-            found = baselines.whisper_vectors(files, whisper, lambda done, total: tell("whisper", done, total))
-        except ModelError as error:
-            notes.append(f"Without the rows on Whisper features: {error}")
-        else:
-            features = _spread(found, used, len(folder))
-            add("nearest neighbour, whisper", baselines.nearest(features))
-            add("prototype, whisper", baselines.prototype(features))
-            add("linear probe, whisper", baselines.linear_probe(features), probable=True)
-    models = [f"llm, {scorer}" for scorer in judges]
-    against = [(one, other) for place, one in enumerate(models) for other in models[place + 1 :]]
-    against += [
-        (one, other) for one in models for other in ("nearest neighbour, words", "nearest neighbour, near words")
-    ]
-    comparisons = tuple(Comparison(one, other, *mcnemar(right[one], right[other])) for one, other in against)
-    setup = {
-        "data": folder.root.resolve().name,
-        "classes": list(folder.classes),
-        "clips": len(folder),
-        "ways": len(drawn[0].labels),
-        "shots": len(drawn[0].demonstrations[0]),
-        "episodes": len(drawn),
-        "queries": len(drawn[0].queries),
-        "group_by": folder.group_by,
-        "template": task.name,
-        "layers": list(task.layers),
-        "llm": llm.name if scorers and llm is not None else None,
-        "codec": {"name": codec_name, "weights": digest(codec)},
-        "whisper": None if whisper is None or notes else Path(whisper).name,
-    }
-    return Report(setup, tuple(rows), comparisons, tuple(notes), provenance(seed))
+    def words(self, clip: int) -> ClipWords:
+        """The words of a clip that was in an episode."""
+        assert self.builder is not None
+        return self.builder.word_ids(self.codes[clip])
+
+    def _listen(self, clips: Sequence[int], progress: Callable[[int, int], None]) -> None:
+        assert self.whisper is not None
+        new = [clip for clip in clips if clip not in self._features]
+        files = [str(self.folder.files[clip]) for clip in new]
+        if files:
+            self._features.update(zip(new, baselines.whisper_vectors(files, self.whisper, progress), strict=True))
+
+    def _methods(
+        self, used: Sequence[int], episodes: Sequence[Episode], whisper: bool
+    ) -> Iterator[tuple[str, Predictor, bool]]:
+        """Name, predictor, and whether its scores are probabilities, of every method."""
+        yield "majority", baselines.majority(self.folder, episodes), False
+        words = {clip: self.words(clip) for clip in used} if self.judges else {}
+        for name, judge in self.judges.items():
+            yield name, _language_model(judge, words), True
+        heard = [self.codes[clip] for clip in used]
+        kinds = {
+            "words": baselines.word_vectors(heard, self.space.places),
+            "near words": baselines.near_word_vectors(heard, self.space),
+            "latents": baselines.latent_vectors(heard, self.codec, self.space.places),
+        }
+        if whisper:
+            kinds["whisper"] = np.stack([self._features[clip] for clip in used])
+        for kind, vectors in kinds.items():
+            rows = np.zeros((len(self.folder), vectors.shape[1]))
+            rows[used] = vectors
+            yield f"nearest neighbour, {kind}", baselines.nearest(rows), False
+            yield f"prototype, {kind}", baselines.prototype(rows), False
+        if whisper:
+            yield "linear probe, whisper", baselines.linear_probe(rows), True
+
+    def _answers(self, episodes: Sequence[Episode], said: dict[str, list[Said]]) -> tuple[Answer, ...]:
+        queries = [(number, query) for number, episode in enumerate(episodes) for query in episode.queries]
+        names = self.folder.names
+        return tuple(
+            Answer(
+                number,
+                names[query],
+                self.folder.labels[query],
+                episodes[number].labels,
+                {method: found[place][0] for method, found in said.items()},
+                {method: round(sure, 6) for method, found in said.items() if (sure := found[place][2]) is not None},
+            )
+            for place, (number, query) in enumerate(queries)
+        )
 
 
 def encode_clips(
-    folder: LabelledFolder, codec: LLMCodec, clips: Sequence[int], progress: Callable[[int, int], None]
-) -> dict[int, AudioCodes]:
+    folder: LabelledFolder, codec: LLMCodec, clips: Sequence[int], progress: Callable[[int, int], None],
+    seen: dict[bytes, int] | None = None,
+) -> dict[int, AudioCodes]:  # fmt: skip
     """The codes of each of those clips, by position in the folder; every clip is read and encoded once.
 
+    seen: the first clip with each audio, taken from call to call.
     ConfigError when two clips of different groups hold the same audio: one could be asked about with the other shown.
     """
     codes: dict[int, AudioCodes] = {}
-    seen: dict[bytes, int] = {}
+    seen = {} if seen is None else seen
     for start in range(0, len(clips), BATCH):
         batch = clips[start : start + BATCH]
         waves = [load_audio(folder.files[clip], codec.sample_rate) for clip in batch]
@@ -236,37 +228,29 @@ def _language_model(judge: Scorer, words: dict[int, ClipWords]) -> Predictor:
 def _measure(
     method: str, predictor: Predictor, folder: LabelledFolder, episodes: Sequence[Episode], seed: int, tell: Progress,
     probable: bool,
-) -> tuple[Row, list[bool]]:  # fmt: skip
-    """Accuracy of a method, and for each query whether it was right. probable: its scores are probabilities."""
+) -> tuple[Row, list[Said]]:  # fmt: skip
+    """Accuracy of a method, and what it said to each query. probable: its scores are probabilities."""
     random = np.random.default_rng(seed)
-    outcomes: list[bool] = []
-    confidence: list[float] = []  # probability of the answer
+    said: list[Said] = []
     losses: list[float] = []
     start = time.perf_counter()
     for done, episode in enumerate(episodes, 1):
         scores = predictor(episode)
-        ways = baselines.decide(scores, random)
-        wanted = [episode.labels.index(folder.labels[query]) for query in episode.queries]
-        outcomes += [way == place for way, place in zip(ways, wanted, strict=True)]
-        if probable:
-            confidence += scores[range(len(ways)), ways].tolist()
-            losses += (-np.log(np.maximum(scores[range(len(ways)), wanted], 1e-12))).tolist()
+        for row, way, query in zip(scores, baselines.decide(scores, random), episode.queries, strict=True):
+            label = folder.labels[query]
+            said.append((episode.labels[way], label, float(row[way]) if probable else None))
+            if probable:
+                losses.append(-float(np.log(max(row[episode.labels.index(label)], 1e-12))))
         tell(method, done, len(episodes))
-    found = Accuracy.of(outcomes)
-    seconds = round(time.perf_counter() - start, 3)
-    row = Row(method, found.accuracy, found.low, found.high, found.n, seconds)
+    right = [answer == label for answer, label, _ in said]
+    found = Accuracy.of(right)
+    row = Row(method, found.accuracy, found.low, found.high, found.n, round(time.perf_counter() - start, 3))
     if probable:
-        row = replace(row, ece=calibration_error(confidence, outcomes), log_loss=float(np.mean(losses)))
-    return row, outcomes
+        confidence = [sure for *_, sure in said if sure is not None]
+        row = replace(row, ece=calibration_error(confidence, right), log_loss=float(np.mean(losses)))
+    return row, said
 
 
 def _chance(episodes: Sequence[Episode]) -> Row:
     shares = [1 / len(episode.labels) for episode in episodes for _ in episode.queries]
     return Row("chance", sum(shares) / len(shares), None, None, len(shares), 0.0)
-
-
-def _spread(rows: npt.NDArray[np.float64], places: Sequence[int], length: int) -> npt.NDArray[np.float64]:
-    """Rows of the used clips at their positions among all clips."""
-    spread = np.zeros((length, rows.shape[1]))
-    spread[list(places)] = rows
-    return spread

@@ -18,7 +18,7 @@ def test_a_report_in_print_and_on_disk(run, demonstrations, tmp_path):
 
 def test_what_cannot_be_measured_is_refused(run, refused, demonstrations, tmp_path):
     report = tmp_path / "report.md"
-    refused(run("eval", demonstrations, *FEW, "--out", tmp_path / "report.doc"), ".json or .md")
+    refused(run("eval", demonstrations, *FEW, "--out", tmp_path / "report.doc"), ".json, .md or .html")
     refused(run("eval", demonstrations, *FEW, "--ways", 9, "--out", report), "9 ways need as many labels")
     refused(run("eval", demonstrations, *FEW, "--shots", 3, "--out", report), "too few clips")
     refused(run("eval", demonstrations, *FEW, "--group-by", "moon", "--out", report), "no column 'moon' to group by")
@@ -27,6 +27,17 @@ def test_what_cannot_be_measured_is_refused(run, refused, demonstrations, tmp_pa
     report.write_text("mine")
     refused(run("eval", demonstrations, *FEW, "--out", report), "exists already; --force")
     assert report.read_text() == "mine"
+
+
+def test_several_settings_in_one_page(run, refused, demonstrations, tmp_path):
+    page = tmp_path / "report.html"
+    result = run("eval", demonstrations, *FEW, "--ways", "2,3", "--json", "--out", page)
+    assert [json.loads(line)["setup"]["ways"] for line in result.stdout.splitlines()] == [2, 3]
+    assert "2-way 1-shot" in page.read_text() and "3-way 1-shot" in page.read_text()
+    run("eval", demonstrations, *FEW, "--ways", "2,3", "--out", tmp_path / "report.json")
+    assert [report["setup"]["ways"] for report in json.loads((tmp_path / "report.json").read_text())] == [2, 3]
+    refused(run("eval", demonstrations, *FEW, "--ways", "two"), "--ways: 'two' must be a number")
+    refused(run("eval", demonstrations, *FEW, "--ways", "2,3", "--save", tmp_path / "e.json"), "one setting")
 
 
 def test_episodes_are_kept_and_used_again(run, refused, demonstrations, tmp_path):
