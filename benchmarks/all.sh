@@ -27,15 +27,14 @@ fewshot() { # NAME DATA ARGUMENTS...
     shift 2
     once "$name" fewshot.py --data "$dev/$data" "$@"
 }
-fewshot sounds-2way-1shot sounds --episodes 1000
-fewshot sounds-2way-1shot-scorers sounds --episodes 200 --scorer knn channel direct paper
-fewshot sounds-2way-1shot-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
-fewshot sounds-2way-1shot-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn channel direct
-fewshot sounds-5way-1shot sounds --ways 5 --episodes 1000
-fewshot sounds-2way-5shot sounds --shots 5 --episodes 1000
-fewshot emotion-2way-5shot emotion --template emotion --shots 5 --episodes 1000
-fewshot keywords-5way-5shot keywords --template keyword --ways 5 --shots 5 --episodes 1000
-fewshot digits-5way-5shot digits --template digit --ways 5 --shots 5 --episodes 1000
+fewshot sounds sounds --episodes 1000 --settings 2x1 3x1 5x1 6x1 2x5 5x5 10x5
+fewshot emotion emotion --template emotion --episodes 1000 --settings 2x1 2x3 2x5
+fewshot keywords keywords --template keyword --episodes 1000 --settings 5x5
+fewshot digits digits --template digit --episodes 1000 --settings 5x5
+fewshot sounds-scorers sounds --episodes 100 \
+    --scorer knn channel ensemble direct direct-orders direct-context direct-batch paper
+fewshot sounds-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
+fewshot sounds-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn channel direct
 # The choices behind the words need the training set and its feature cache: TRAIN=FOLDER CACHE=FOLDER benchmarks/all.sh DEV
 [ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
 "$python" render.py

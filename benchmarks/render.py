@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,32 @@ METHODS = {
     "llm, knn": "LLM, knn",
     WORDS: "NN, same words",
     "prototype, words": "prototype, same words",
+    "nearest neighbour, near words": "NN, near words",
+    "prototype, near words": "prototype, near words",
+    "nearest neighbour, latents": "NN, latents",
+    "prototype, latents": "prototype, latents",
     "nearest neighbour, whisper": "NN, Whisper",
     "prototype, whisper": "prototype, Whisper",
     "linear probe, whisper": "probe, Whisper",
     "majority": "majority",
     "chance": "chance",
 }
+DEFAULT = ("sounds", "emotion", "keywords", "digits")  # results of the default model
+HEADLINE = (
+    "llm, knn", WORDS, "nearest neighbour, near words", "nearest neighbour, whisper", "linear probe, whisper",
+    "majority", "chance",
+)  # fmt: skip
 
 
 def main() -> None:
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
-    fewshot = {name: content for name, content in results.items() if "setup" in content}
-    tables = {"fewshot": fewshot_table(fewshot), "scorers": scorers_table(fewshot)}
+    fewshot = {name: content for name, content in results.items() if "reports" in content}
+    default = {name: fewshot[name] for name in DEFAULT if name in fewshot}
+    tables = {
+        "fewshot": fewshot_table(fewshot),
+        "headline": fewshot_table(default, HEADLINE),
+        "scorers": scorers_table(fewshot),
+    }
     for name, make in (
         ("speed", speed_table),
         ("reconstruct", reconstruct_table),
@@ -66,30 +82,33 @@ def made(content: dict[str, Any]) -> str:
     return ", ".join([*known, f"seed {by['seed']}"])
 
 
-def fewshot_table(results: dict[str, Any]) -> str:
-    """One row per result, one column per method."""
+def fewshot_table(results: dict[str, Any], methods: Iterable[str] = METHODS) -> str:
+    """One row per setting, one column per method."""
     rows = []
-    for content in results.values():
+    for content in chain.from_iterable(result["reports"] for result in results.values()):
         by_method = {row["method"]: row for row in content["rows"]}
-        rows.append([task(content), *(cell(by_method[name]) if name in by_method else "" for name in METHODS)])
+        ece = f"{by_method['llm, knn']['ece']:.3f}"
+        rows.append([task(content), *(cell(by_method[name]) if name in by_method else "" for name in methods), ece])
     files = ", ".join(f"`{name}.json`" for name in results)
     notes = sorted({made(content) for content in results.values()})
-    return "\n".join([table(["accuracy in %", *METHODS.values()], rows), "", f"{files}: {'; '.join(notes)}."])
+    head = ["accuracy in %", *(METHODS[name] for name in methods), "calibration error of knn"]
+    return "\n".join([table(head, rows), "", f"{files}: {'; '.join(notes)}."])
 
 
 def scorers_table(results: dict[str, Any]) -> str:
     """One row per scorer, where several met on the same episodes."""
     rows = []
-    for content in results.values():
+    for content in chain.from_iterable(result["reports"] for result in results.values()):
         scorers = [row for row in content["rows"] if row["method"].startswith("llm, ")]
-        against = {pair["method"]: pair for pair in content["comparisons"] if pair["other"] == WORDS}
+        pairs = {(pair["method"], pair["other"]): pair for pair in content["comparisons"]}
         for row in scorers if len(scorers) > 1 else ():
-            pair = against[row["method"]]
-            differ = f"{pair['only_method']} : {pair['only_other']}, p = {pair['p']:.2g}"
-            numbers = [f"{row['ece']:.3f}", f"{row['log_loss']:.3f}", differ]
+            numbers = [f"{row['ece']:.3f}", f"{row['log_loss']:.3f}"]
+            for method, other in (("llm, knn", row["method"]), (row["method"], WORDS)):
+                pair = pairs.get((method, other))
+                numbers.append(f"{pair['only_method']} : {pair['only_other']}, p = {pair['p']:.2g}" if pair else "")
             rows.append([task(content), row["method"].removeprefix("llm, "), cell(row), *numbers])
-    head = ["", "scorer", "accuracy in %", "calibration error", "log loss", "only it : only NN on words"]
-    return table(head, rows)
+    head = ["", "scorer", "accuracy in %", "calibration error", "log loss"]
+    return table([*head, "only knn : only it", "only it : only NN on words"], rows)
 
 
 def task(content: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ class NeighbourScorer:
     """
 
     def __init__(
-        self, builder: PromptBuilder, space: WordSpace, expected: float = 0.25, sharpness: float = 10.0
+        self, builder: PromptBuilder, space: WordSpace, expected: float = 0.25, sharpness: float = 7.0
     ) -> None:
         self.builder, self.llm, self.space = builder, builder.llm, space
         self.expected, self.sharpness = expected, sharpness

@@ -39,11 +39,16 @@ def run(monkeypatch, capsys, tmp_path, checkpoint):
 
 def test_fewshot(run, sounds, tmp_path):
     options = ("--data", sounds, "--episodes", 4, "--scorer", "--no-whisper", "--json")
-    code, written, printed = run("fewshot", *options, "--save-episodes", tmp_path / "episodes.json")
+    settings = ("--settings", "2x1", "3x2")
+    code, written, printed = run("fewshot", *options, *settings, "--save-episodes", tmp_path / "episodes.json")
     assert code == 0 and json.loads(printed) == written
+    first, second = written["reports"]
+    assert (second["setup"]["ways"], second["setup"]["shots"]) == (3, 2) and "answers" not in first
     _, again, _ = run("fewshot", *options, "--load-episodes", tmp_path / "episodes.json")
-    assert [row["accuracy"] for row in again["rows"]] == [row["accuracy"] for row in written["rows"]]
-    assert written["setup"]["codec"]["name"] == "tiny"
+    assert [row["accuracy"] for row in again["reports"][0]["rows"]] == [row["accuracy"] for row in first["rows"]]
+    assert first["setup"]["codec"]["name"] == "tiny"
+    with pytest.raises(ConfigError, match="must be ways and shots"):
+        run("fewshot", *options, "--settings", "two")
 
 
 def test_codebook_use(run, sounds):
