@@ -54,6 +54,7 @@ def main() -> None:
         ("reconstruct_sounds", reconstruct_table),
         ("codebook_use", use_table),
         ("relevance", relevance_table),
+        ("engine", engine_table),
         ("choose_teacher", teacher_table),
     ):
         if name in results:
@@ -121,6 +122,22 @@ def cell(row: dict[str, Any]) -> str:
     if row["low"] is None:
         return f"{100 * row['accuracy']:.0f}"
     return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.0f}-{100 * row['high']:.0f})"
+
+
+def engine_table(content: dict[str, Any]) -> str:
+    many = content["many"]
+    rows = [
+        [row["scorer"], f"{1000 * row['once_s']:.0f} ms", f"{1000 * row['anew_s']:.0f} ms",
+         f"{row['times_faster']:.0f}", f"{row['largest_difference']:.0e}"]
+        for row in content["rows"]
+    ]  # fmt: skip
+    head = ["5-way 5-shot", "a query, fitted once", "a query, all anew", "times faster", "largest difference of scores"]
+    note = (
+        f"{content['queries']} queries of {content['seconds_per_query']:g} s, {content['llm'].rsplit('/', 1)[-1]}. "
+        f"{many['ways']}-way {many['shots']}-shot by knn: {many['seconds']} s with the queries, peak memory of the "
+        f"process {many['peak_mb']} MB. `engine.json`: {made(content)}."
+    )
+    return "\n".join([table(head, rows), "", note])
 
 
 def speed_table(content: dict[str, Any]) -> str:

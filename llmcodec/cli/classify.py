@@ -37,6 +37,9 @@ def classify(
     layers: LayersOption = None,
     llm: LLMOption = None,
     codec: CodecOption = None,
+    least: Annotated[
+        float, typer.Option("--least", min=0, max=1, help="Name nothing when the likeliest label is less probable.")
+    ] = 0.0,
     explain: Annotated[bool, typer.Option(help="Say which words of a query spoke for which label (knn).")] = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -57,13 +60,17 @@ def classify(
     reasons = classifier.explain(clips) if explain else [None] * len(files)
     for file, row, spoke in zip(files, classifier.predict_proba(clips).tolist(), reasons, strict=True):
         chances = dict(sorted(zip(map(str, classifier.classes_), row, strict=True), key=lambda pair: -pair[1]))
-        label = next(iter(chances))
+        label = next((name for name, chance in chances.items() if chance >= least), None)
         if as_json:
             found: dict[str, Any] = {"file": str(file), "label": label, "probabilities": chances}
             if spoke is not None:
                 found["words"] = [{"word": word, "label": str(name), "weight": weight} for word, name, weight in spoke]
             print_json(found)
         else:
-            typer.echo(f"{file}: " + ", ".join(f"{name} {chance:.0%}" for name, chance in chances.items()))
+            typer.echo(
+                f"{file}: "
+                + ("" if label else "unsure; ")
+                + ", ".join(f"{name} {chance:.0%}" for name, chance in chances.items())
+            )
             for word, name, weight in spoke or ():
                 typer.echo(f"    {word}: {name} {weight:+.2f}")

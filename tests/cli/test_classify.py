@@ -32,6 +32,15 @@ def test_the_plain_output_is_one_line_for_each_query(run, demonstrations, clip):
     assert lines[0].startswith(f"{clip}: ") and lines[0].count("%") == 4
 
 
+def test_below_a_probability_nothing_is_named(run, demonstrations, clip):
+    best = max(json.loads(run("classify", demonstrations, clip, "--json").stdout)["probabilities"].values())
+    for least, sure in ((best - 0.01, True), (best + 0.01, False)):
+        found = json.loads(run("classify", demonstrations, clip, "--json", "--least", least).stdout)
+        assert (found["label"] is not None) is sure
+        assert ("unsure; " in run("classify", demonstrations, clip, "--least", least).stdout) is not sure
+    assert run("classify", demonstrations, clip, "--least", 2).exit_code == 2
+
+
 def test_the_words_that_spoke(run, refused, demonstrations, clip):
     found = json.loads(run("classify", demonstrations, clip, "--explain", "--json").stdout)
     assert found["words"] and {"word", "label", "weight"} == set(found["words"][0])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from llmcodec.errors import ConfigError, ModelError
+from llmcodec.llm import FakeLLM
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -33,7 +34,7 @@ def run(monkeypatch, capsys, tmp_path, checkpoint):
         return code, written, capsys.readouterr().out
 
     yield call
-    for name in ("_common", "codebook_use", "fewshot", "reconstruct", "relevance", "speed"):
+    for name in ("_common", "codebook_use", "engine", "fewshot", "reconstruct", "relevance", "speed"):
         sys.modules.pop(name, None)
 
 
@@ -112,3 +113,12 @@ def test_reconstruct_with_a_codec_of_transformers(run, sounds, tmp_path):
     LlamaConfig().save_pretrained(tmp_path / "other")
     with pytest.raises(ModelError, match="a model of type llama, not encodec, dac or mimi"):
         run("reconstruct", "--data", sounds, "--no-asr", "--peer", tmp_path / "other")
+
+
+def test_engine(run, sounds, monkeypatch):
+    monkeypatch.setattr("llmcodec.llm.load_llm", lambda name: FakeLLM())
+    options = ("--data", sounds, "--queries", 6, "--anew", 2, "--many", 3, 2, "--scorer", "knn", "channel")
+    code, written, printed = run("engine", *options)
+    assert code == 0 and [row["scorer"] for row in written["rows"]] == ["knn", "channel"]
+    assert all(row["largest_difference"] < 1e-3 and row["once_s"] > 0 for row in written["rows"])
+    assert "3-way 2-shot by knn" in printed
