@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import llmcodec
-from llmcodec.cli import classify, codes, convert, demo, evaluate, export, models, train, words
+from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, train, words
 from llmcodec.cli.common import ErrorLine
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command()(words.words)
 app.command()(codes.encode)
 app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)
+app.command()(harness.harness)
 app.command()(train.train)
 app.command()(convert.convert)
 app.command()(export.export)

@@ -21,7 +21,7 @@ from llmcodec.cli.common import (
     load_codec,
     number_list,
     print_json,
-    progress,
+    stage_progress,
 )
 from llmcodec.errors import ConfigError
 
@@ -83,14 +83,7 @@ def evaluate(
         folder, load_codec(codec, threads), load_llm(llm), template, scorer or ["knn"], layer_list(layers),
         None if whisper == "none" else whisper, codec or "default",
     )  # fmt: skip
-    with progress() as bar:
-        tasks = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total)
-
+    with stage_progress() as tell:
         reports = [bench.run(drawn, seed, tell) for drawn in sets]
     if save:
         save_episodes(save, folder, sets[0])

@@ -171,8 +171,8 @@ class FewShotEvaluation:
             rows[used] = vectors
             yield f"nearest neighbour, {kind}", baselines.nearest(rows), False
             yield f"prototype, {kind}", baselines.prototype(rows), False
-        if whisper:
-            yield "linear probe, whisper", baselines.linear_probe(rows), True
+            if kind == "whisper":
+                yield f"linear probe, {kind}", baselines.linear_probe(rows), True
 
     def _answers(self, episodes: Sequence[Episode], said: dict[str, list[Said]]) -> tuple[Answer, ...]:
         queries = [(number, query) for number, episode in enumerate(episodes) for query in episode.queries]

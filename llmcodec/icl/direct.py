@@ -7,12 +7,15 @@ import os
 import random
 from collections.abc import Sequence
 from itertools import chain, zip_longest
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from llmcodec.icl.base import Ids
 from llmcodec.prompting import ClipWords, PromptBuilder, load_template
+
+Named = TypeVar("Named")  # a clip's words and its label
 
 
 class DirectScorer:
@@ -36,7 +39,7 @@ class DirectScorer:
         self._answers = [self.builder.label_ids(label) for label in self._labels]
         named = [[(clip, label) for clip in clips] for clips, label in zip(demonstrations, labels, strict=True)]
         starts = range(min(self.orders, len(named)))
-        self._prompts = [_in_turn([*named[start:], *named[:start]]) for start in starts]
+        self._prompts = [in_turn([*named[start:], *named[:start]]) for start in starts]
         self._bias = torch.zeros(len(labels))
         if self.calibration == "context":
             nothing = _meaningless(demonstrations, list(self.builder.words))
@@ -79,7 +82,7 @@ class PaperScorer:
         """See Scorer."""
         self._labels = list(labels)
         self._answers = [self.builder.label_ids(label) for label in self._labels]
-        self._demonstrations = _in_turn(
+        self._demonstrations = in_turn(
             [
                 [(clip[: self.WORDS], label) for clip in clips]
                 for clips, label in zip(demonstrations, labels, strict=True)
@@ -104,7 +107,7 @@ class PaperScorer:
         return torch.tensor([[float(row[: len(answer)] == answer) for answer in self._answers] for row in said])
 
 
-def _in_turn(named: Sequence[Sequence[tuple[Sequence[int], str]]]) -> list[tuple[Sequence[int], str]]:
+def in_turn(named: Sequence[Sequence[Named]]) -> list[Named]:
     """One demonstration of each class, then the second ones, ..."""
     return [pair for turn in zip_longest(*named) for pair in turn if pair is not None]
 

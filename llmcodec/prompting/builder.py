@@ -10,7 +10,7 @@ from torch import Tensor
 
 from llmcodec.errors import ConfigError, PromptError
 from llmcodec.llm import FrozenLLM
-from llmcodec.prompting.templates import LABELS, TaskTemplate
+from llmcodec.prompting.templates import TaskTemplate, instruction
 from llmcodec.vocabulary import Vocabulary
 
 Ids = list[int]
@@ -128,13 +128,12 @@ class PromptBuilder:
         labels: the classes that the instruction names and that may follow, default those of the demonstrations; sorted.
         """
         names = sorted({label for _, label in demonstrations} if labels is None else set(labels))
-        instruction = self.template.instruction.replace(LABELS, " or ".join(f"'{name}'" for name in names))
         blocks = [
             [*self._head, *words, *self._lead, *self.label_ids(label), *self._tail] for words, label in demonstrations
         ]
         ids = [
             *self._start,
-            *self.llm.tokenize(instruction),
+            *self.llm.tokenize(instruction(self.template, names)),
             *chain.from_iterable(blocks),
             *self._query_head,
             *query,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -104,6 +105,11 @@ class TaskTemplate(BaseModel):
                 f"query must end where the label of demonstration begins: {self.lead!r} behind {WORDS}, not {end!r}"
             )
         return self
+
+
+def instruction(template: TaskTemplate, labels: Iterable[str]) -> str:
+    """The template's instruction for these labels, in this order."""
+    return template.instruction.replace(LABELS, " or ".join(f"'{label}'" for label in labels))
 
 
 def template_names() -> list[str]:
