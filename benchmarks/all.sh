@@ -14,7 +14,7 @@ mkdir -p results
 once() { # NAME SCRIPT ARGUMENTS...
     local out=results/$1.json script=$2
     shift 2
-    [ -f "$out" ] || { echo "== $out" && "$python" "$script" --threads 2 --out "$out" "$@"; }
+    [ -f "$out" ] || { echo "== $out" && "$python" "$script" --threads "${THREADS:-2}" --out "$out" "$@"; }
 }
 
 once speed speed.py --seconds 1 10 600 3600 --peers conv conv-per-call encodec dac mimi snac encodec-package
@@ -34,8 +34,8 @@ fewshot keywords keywords --template keyword --episodes 1000 --settings 5x5
 fewshot digits digits --template digit --episodes 1000 --settings 5x5
 fewshot sounds-scorers sounds --episodes 100 \
     --scorer knn channel ensemble direct direct-orders direct-context direct-batch paper
-fewshot sounds-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn channel direct
-fewshot sounds-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn channel direct
+fewshot sounds-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn direct
+fewshot sounds-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn direct
 # The choices behind the words need the training set and its feature cache: TRAIN=FOLDER CACHE=FOLDER benchmarks/all.sh DEV
 [ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
 "$python" render.py
