@@ -1,4 +1,4 @@
-"""Labelled recordings on disk: an audiofolder, a table, or a folder with one sub-folder per label."""
+"""Labelled recordings on disk: an audiofolder, a table, a folder with one sub-folder per label, a saved dataset."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import csv
 import os
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmcodec.audio import FILE_SUFFIXES
 from llmcodec.errors import ConfigError
+from llmcodec.evaluation.saved import is_saved, read_saved
 
 GROUP_COLUMNS = ("recording", "speaker", "voice")  # what a query and its demonstrations should not share
 FILE = "file"
@@ -25,6 +26,7 @@ class LabelledFolder:
 
     groups: what a clip was cut from or who speaks in it. A query and its demonstrations never share a group.
     group_by: the columns that the groups come from, joined by " + "; "file": every clip is its own group.
+    kept: what the files need to stay.
     """
 
     root: Path
@@ -32,6 +34,7 @@ class LabelledFolder:
     labels: tuple[str, ...]
     groups: tuple[str, ...]
     group_by: str
+    kept: object = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -56,10 +59,11 @@ class TableRow:
 
 
 def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder:
-    """Read labelled clips from one of three forms.
+    """Read labelled clips from one of four forms.
 
     path: a folder with metadata.csv (columns file_name and label, any others); a CSV file (columns file and label, any
-        others, files relative to its folder); or a folder with one sub-folder of audio files per label.
+        others, files relative to its folder); a folder with one sub-folder of audio files per label; or a dataset of
+        `datasets` that was saved to disk (see `read_saved`).
     group_by: name of the column that query and demonstrations may not share, or "file". Default: all of recording,
         speaker, voice that have more than one value within every label (clips that share any of them are one group),
         else the file itself.
@@ -68,13 +72,17 @@ def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder
     group column, fewer than two labels.
     """
     path = Path(path)
-    if path.is_dir() and not (path / METADATA).exists():
+    source, column, kept = path, FILE, None
+    if is_saved(path):
+        kept = read_saved(path)
+        root, rows = Path(kept.folder.name) / path.resolve().name, [TableRow(*row) for row in enumerate(kept.rows, 1)]
+    elif path.is_dir() and not (path / METADATA).exists():
         root, rows = path, _rows_of_subfolders(path)
-        source, column = path, FILE
     else:
-        source, column = (path / METADATA, "file_name") if path.is_dir() else (path, FILE)
+        if path.is_dir():
+            source, column = path / METADATA, "file_name"
         root, rows = source.parent, read_table(source, (column, "label"))
-    files = audio_paths(source, rows, column)
+    files = tuple(kept.files) if kept else audio_paths(source, rows, column)
     labels = tuple(row.cells["label"] for row in rows)
     if len(set(labels)) < 2:
         raise ConfigError(f"{source}: every clip has the label {labels[0]!r}; at least two labels are needed")
@@ -87,7 +95,7 @@ def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder
                     f"{source}: line {row.number}: column {name} is empty; query and demonstrations are split by it"
                 )
     groups = _connected([[(name, row.cells[name]) for name in chosen] for row in rows])
-    return LabelledFolder(root, files, labels, groups, " + ".join(chosen) or FILE)
+    return LabelledFolder(root, files, labels, groups, " + ".join(chosen) or FILE, kept)
 
 
 def read_table(path: Path, needed: Sequence[str]) -> list[TableRow]:
