@@ -48,6 +48,9 @@ def evaluate(
     seed: int = 0,
     load: Annotated[Path | None, typer.Option(help="Use the episodes of this file instead of drawing some.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the episodes that were used.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Keep what the model said in this file, and go on from it after a stop.")
+    ] = None,
     audio: Annotated[Path | None, typer.Option(help="Folder of the clips that an .scp list names.")] = None,
     threads: ThreadsOption = None,
     out: Annotated[
@@ -77,14 +80,14 @@ def evaluate(
         sets = [load_episodes(load, folder)] if load else [
             draw_episodes(folder, way, shot, episodes, seed) for way, shot in settings
         ]  # fmt: skip
-    if save and len(sets) > 1:
-        raise ConfigError(f"{save}: holds the episodes of one setting; give one number of ways and of shots")
+    for file in filter(None, (save, resume) if len(sets) > 1 else ()):
+        raise ConfigError(f"{file}: holds one setting; give one number of ways and of shots")
     bench = FewShotEvaluation(
         folder, load_codec(codec, threads), load_llm(llm), template, scorer or ["knn"], layer_list(layers),
         None if whisper == "none" else whisper, codec or "default",
     )  # fmt: skip
     with stage_progress() as tell:
-        reports = [bench.run(drawn, seed, tell) for drawn in sets]
+        reports = [bench.run(drawn, seed, tell, resume) for drawn in sets]
     if save:
         save_episodes(save, folder, sets[0])
     markdown = "\n\n".join(report.to_markdown() for report in reports)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from llmcodec.evaluation import baselines
 from llmcodec.evaluation.baselines import Floats, Predictor
 from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode, draw_episodes
+from llmcodec.evaluation.journal import Journal
 from llmcodec.evaluation.metrics import Accuracy, calibration_error, mcnemar
 from llmcodec.evaluation.provenance import digest, provenance
 from llmcodec.evaluation.report import Answer, Comparison, Report, Row
@@ -93,8 +95,14 @@ class FewShotEvaluation:
         self._seen: dict[bytes, int] = {}  # the first clip with this audio
         self._features: dict[int, Floats] = {}
 
-    def run(self, episodes: Sequence[Episode], seed: int = 0, progress: Progress | None = None) -> Report:
-        """Every method on these episodes. seed: breaks ties. progress: called with (stage, done, total)."""
+    def run(
+        self, episodes: Sequence[Episode], seed: int = 0, progress: Progress | None = None, resume: Path | None = None
+    ) -> Report:  # fmt: skip
+        """Every method on these episodes.
+
+        seed: breaks ties. progress: called with (stage, done, total). resume: a file for what the language model said,
+        to go on from after an interruption.
+        """
         tell = progress or (lambda stage, done, total: None)
         used = sorted({clip for episode in episodes for clip in episode.clips})
         new = [clip for clip in used if clip not in self.codes]
@@ -105,9 +113,10 @@ class FewShotEvaluation:
                 self._listen(used, partial(tell, "whisper"))
             except ModelError as error:
                 notes.append(f"Without the rows on Whisper features: {error}")
+        journal = Journal(resume, self._asked(episodes)) if resume else None
         measured = {
             method: _measure(method, predictor, self.folder, episodes, seed, tell, probable)
-            for method, predictor, probable in self._methods(used, episodes, whisper=bool(self.whisper) and not notes)
+            for method, predictor, probable in self._methods(used, episodes, bool(self.whisper) and not notes, journal)
         }
         said = {method: found for method, (_, found) in measured.items()}
         right = {method: [answer == wanted for answer, wanted, _ in found] for method, found in said.items()}
@@ -151,13 +160,14 @@ class FewShotEvaluation:
             self._features.update(zip(new, baselines.whisper_vectors(files, self.whisper, progress), strict=True))
 
     def _methods(
-        self, used: Sequence[int], episodes: Sequence[Episode], whisper: bool
+        self, used: Sequence[int], episodes: Sequence[Episode], whisper: bool, journal: Journal | None
     ) -> Iterator[tuple[str, Predictor, bool]]:
         """Name, predictor, and whether its scores are probabilities, of every method."""
         yield "majority", baselines.majority(self.folder, episodes), False
         words = {clip: self.words(clip) for clip in used} if self.judges else {}
         for name, judge in self.judges.items():
-            yield name, _language_model(judge, words), True
+            asked = _language_model(judge, words)
+            yield name, journal.kept(name, asked) if journal else asked, True
         heard = [self.codes[clip] for clip in used]
         kinds = {
             "words": baselines.word_vectors(heard, self.space.places),
@@ -173,6 +183,13 @@ class FewShotEvaluation:
             yield f"prototype, {kind}", baselines.prototype(rows), False
             if kind == "whisper":
                 yield f"linear probe, {kind}", baselines.linear_probe(rows), True
+
+    def _asked(self, episodes: Sequence[Episode]) -> Any:
+        """What the scores of the language model depend on."""
+        names = self.folder.names
+        clips = [[[names[clip] for clip in row] for row in (*e.demonstrations, e.queries)] for e in episodes]
+        labels = [episode.labels for episode in episodes]
+        return [self.task.model_dump(), self.builder and self.builder.llm.name, self.named["weights"], labels, clips]
 
     def _answers(self, episodes: Sequence[Episode], said: dict[str, list[Said]]) -> tuple[Answer, ...]:
         queries = [(number, query) for number, episode in enumerate(episodes) for query in episode.queries]

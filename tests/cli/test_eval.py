@@ -37,7 +37,8 @@ def test_several_settings_in_one_page(run, refused, demonstrations, tmp_path):
     run("eval", demonstrations, *FEW, "--ways", "2,3", "--out", tmp_path / "report.json")
     assert [report["setup"]["ways"] for report in json.loads((tmp_path / "report.json").read_text())] == [2, 3]
     refused(run("eval", demonstrations, *FEW, "--ways", "two"), "--ways: 'two' must be a number")
-    refused(run("eval", demonstrations, *FEW, "--ways", "2,3", "--save", tmp_path / "e.json"), "one setting")
+    for option in ("--save", "--resume"):
+        refused(run("eval", demonstrations, *FEW, "--ways", "2,3", option, tmp_path / "e.json"), "one setting")
 
 
 def test_episodes_are_kept_and_used_again(run, refused, demonstrations, tmp_path):
