@@ -52,6 +52,7 @@ class WhisperJudge:
             "decoder_start_token_id": start, "no_timestamps_token_id": plain, "eos_token_id": end, "pad_token_id": end,
             "begin_suppress_tokens": [*self.tokenizer.encode(" ", add_special_tokens=False), end],
             "suppress_tokens": list(range(end + 1, self.model.config.vocab_size)),  # languages, tasks, timestamps
+            "max_length": 4 + _MAX_TOKENS,  # behind start, language, task and notimestamps
         }  # fmt: skip
         for name, value in settings.items():
             setattr(self.model.generation_config, name, value)
@@ -66,12 +67,11 @@ class WhisperJudge:
         longest = max(len(wave) for wave in waves) / self.sample_rate
         if longest > MAX_SECONDS:
             raise ModelError(f"the speech recogniser takes {MAX_SECONDS:.0f} s at most, not {longest:.1f} s")
-        mels = self.extractor(
-            [wave.numpy() for wave in waves], sampling_rate=self.sample_rate, return_tensors="pt"
-        ).input_features.to(self.device)
+        heard = self.extractor(
+            [wave.numpy() for wave in waves], sampling_rate=self.sample_rate, return_tensors="pt",
+            return_attention_mask=True,
+        ).to(self.device)  # fmt: skip
         with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
             torch.manual_seed(seed)
-            rows = self.model.generate(
-                mels, language="en", task="transcribe", max_new_tokens=_MAX_TOKENS, **(_FALLBACK if fallback else {})
-            )
+            rows = self.model.generate(**heard, language="en", task="transcribe", **(_FALLBACK if fallback else {}))
         return [str(text).strip() for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
