@@ -21,7 +21,7 @@ once speed speed.py --seconds 1 10 600 3600 --peers conv conv-per-call encodec d
 once reconstruct reconstruct.py --data "$dev/speech"
 once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
-once engine engine.py --data "$dev/sounds"
+once engine engine.py --data "$dev/sounds" --scorer knn
 once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}
 fewshot() { # NAME DATA ARGUMENTS...
     local name=$1 data=$2
