@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from llmcodec.cli.common import stages
 from llmcodec.codec import LLMCodec
 from llmcodec.errors import LLMCodecError
 from llmcodec.evaluation.provenance import digest, write_json
@@ -50,14 +51,7 @@ def progress() -> Iterator[Tell]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield tell
+        yield stages(bar)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -137,14 +137,19 @@ def progress() -> Progress:
 def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
     """A function to call with (stage, done, total), shown as bars."""
     with progress() as bar:
-        tasks: dict[str, Any] = {}
+        yield stages(bar)
 
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total)
 
-        yield tell
+def stages(bar: Progress) -> Callable[[str, int, int], None]:
+    """A function to call with (stage, done, total); each stage becomes a task of `bar`."""
+    tasks: dict[str, Any] = {}
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bar.add_task(stage)
+        bar.update(tasks[stage], completed=done, total=total)
+
+    return tell
 
 
 def layer_list(text: str | None) -> list[str] | None:

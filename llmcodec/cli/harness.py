@@ -36,11 +36,9 @@ def harness(
     """Write few-shot episodes as a task for lm-evaluation-harness, to run on any of its models."""
     from llmcodec.evaluation import draw_episodes, read_labelled
     from llmcodec.evaluation.harness import export_task
-    from llmcodec.prompting import load_template
+    from llmcodec.prompting import load_template, with_layers
 
-    task = load_template(template)
-    if (chosen := layer_list(layers)) is not None:
-        task = task.model_copy(update={"layers": tuple(chosen)})
+    task = with_layers(load_template(template), layer_list(layers))
     folder = read_labelled(data, group_by)
     drawn = draw_episodes(folder, ways, shots, episodes, seed)
     model = load_codec(codec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,16 @@ class WordSpace:
             if name not in codec.layer_names:
                 raise ConfigError(f"the codec has no layer {name!r}; allowed: {', '.join(codec.layer_names)}")
         self.places = [codec.layer_names.index(name) for name in layers]
-        self._spread = [_spread(codec.quantizer.layers[place].get_buffer("table")) for place in self.places]
+        self._tables = [codec.quantizer.layers[place].get_buffer("table") for place in self.places]
+
+    @cached_property
+    def _spread(self) -> list[Tensor]:
+        return [_spread(table) for table in self._tables]  # not all scorers ask for it
 
     @property
     def sizes(self) -> list[int]:
         """Words of each layer."""
-        return [len(rows) for rows in self._spread]
+        return [len(table) for table in self._tables]
 
     def shares(self, clips: Sequence[AudioCodes]) -> list[Tensor]:
         """Codes of single clips -> [N, V_l] per layer: how large a part of the clip's words each word is."""

@@ -27,7 +27,7 @@ from llmcodec.evaluation.provenance import digest, provenance
 from llmcodec.evaluation.report import Answer, Comparison, Report, Row
 from llmcodec.icl import Scorer, build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
-from llmcodec.prompting import ClipWords, PromptBuilder, TaskTemplate, load_template
+from llmcodec.prompting import ClipWords, PromptBuilder, TaskTemplate, load_template, with_layers
 
 BATCH = 16
 Said = tuple[str, str, float | None]  # answer, right answer, probability of the answer
@@ -83,7 +83,7 @@ class FewShotEvaluation:
     ) -> None:
         self.folder, self.codec, self.whisper = folder, codec, whisper
         task = template if isinstance(template, TaskTemplate) else load_template(template)
-        self.task = task if layers is None else task.model_copy(update={"layers": tuple(layers)})
+        self.task = with_layers(task, layers)
         self.space = WordSpace(codec, self.task.layers)
         self.builder: PromptBuilder | None = None
         self.judges: dict[str, Scorer] = {}

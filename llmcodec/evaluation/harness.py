@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from llmcodec.codec import AudioCodes, LLMCodec
+from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.errors import ConfigError
 from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode
@@ -74,7 +74,7 @@ def export_task(
 
 def words_text(codes: AudioCodes, codec: LLMCodec, layers: Sequence[str]) -> str:
     """The words of one clip, layer after layer, a space before each."""
-    rows = [(codec.vocabularies[place], codes.layers[place][0]) for place in map(codec.layer_names.index, layers)]
+    rows = [(codec.vocabularies[place], codes.layers[place][0]) for place in WordSpace(codec, layers).places]
     return "".join(f" {vocabulary.words[code]}" for vocabulary, row in rows for code in row.tolist() if code >= 0)
 
 

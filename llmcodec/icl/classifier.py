@@ -17,7 +17,7 @@ from llmcodec.errors import ConfigError
 from llmcodec.icl.neighbour import NeighbourScorer
 from llmcodec.icl.scorers import build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
-from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template
+from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template, with_layers
 
 Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate, or AudioCodes of one clip
 BATCH = 16
@@ -61,8 +61,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.codec_ = self.codec if isinstance(self.codec, LLMCodec) else LLMCodec.from_pretrained(self.codec)
         self.llm_ = load_llm(self.llm) if self.llm is None or isinstance(self.llm, (str, Path)) else self.llm
         template = self.template if isinstance(self.template, TaskTemplate) else load_template(self.template)
-        if self.layers is not None:
-            template = template.model_copy(update={"layers": tuple(self.layers)})
+        template = with_layers(template, self.layers)
         self.builder_ = PromptBuilder(template, self.llm_, self.codec_.vocabularies, self.codec_.layer_names)
         self.scorer_ = build_scorer(self.scorer, self.builder_, WordSpace(self.codec_, template.layers))
         words = [self.builder_.word_ids(codes) for codes in self.encode(clips)]

@@ -107,6 +107,11 @@ class TaskTemplate(BaseModel):
         return self
 
 
+def with_layers(template: TaskTemplate, layers: Iterable[str] | None) -> TaskTemplate:
+    """The template with other layers; None: as it is."""
+    return template if layers is None else template.model_copy(update={"layers": tuple(layers)})
+
+
 def instruction(template: TaskTemplate, labels: Iterable[str]) -> str:
     """The template's instruction for these labels, in this order."""
     return template.instruction.replace(LABELS, " or ".join(f"'{label}'" for label in labels))
