@@ -58,6 +58,10 @@ class FrozenLLM(Protocol):
         """Run each prefix once, in batches, and keep what scoring needs."""
         ...
 
+    def extend(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Prefix]:
+        """Each prefix with ids behind it, as `prepare` gives the whole; only the ids are run, in batches."""
+        ...
+
     def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """Log-probability of each token of each continuation, given its prefix and the tokens before it.
 

@@ -46,21 +46,32 @@ class Rows:
         self._cache, self._mask = opened(prefixes)
         self._positions = torch.tensor([len(prefix) for prefix in prefixes], device=self._mask.device)
 
-    @torch.inference_mode()
+    @property
+    def run(self) -> Run:
+        """What was read, to be kept: nothing may be read behind it here any more."""
+        return Run(self._cache, self._mask)
+
     def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
         """See Continuation."""
         device = self._mask.device
-        order = torch.tensor(parents, device=device)
         if list(parents) != list(range(len(parents))):
+            order = torch.tensor(parents, device=device)
             self._cache.reorder_cache(order)
             self._mask, self._positions = self._mask[order], self._positions[order]
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        return self.read(torch.tensor(tokens, device=device)[:, None])
+
+    @torch.inference_mode()
+    def read(self, tokens: Tensor) -> Tensor:
+        """Tokens [R, n] behind each row -> float32 [R, V] log-probabilities of what follows, on the CPU."""
+        count = tokens.shape[1]
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), count)], dim=1)
         output = self._model(
-            input_ids=torch.tensor(tokens, device=device)[:, None],
+            input_ids=tokens,
             attention_mask=self._mask,
-            position_ids=self._positions[:, None],
+            position_ids=self._positions[:, None] + torch.arange(count, device=tokens.device),
             past_key_values=self._cache,
             use_cache=True,
+            logits_to_keep=1,
         )
-        self._positions = self._positions + 1
+        self._positions = self._positions + count
         return output.logits[:, -1].float().log_softmax(-1).cpu()

@@ -78,6 +78,10 @@ class FakeLLM:
         """See FrozenLLM."""
         return [self._prepare(ids) for ids in prefixes]
 
+    def extend(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Prefix]:
+        """See FrozenLLM."""
+        return [self._prepare(ids, prefix) for prefix, ids in pairs]
+
     def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """See FrozenLLM."""
         results = []
@@ -138,13 +142,14 @@ class FakeLLM:
         first = prefix.next_logprobs.expand(sampling.beams, -1)
         return searched(_Rows(self, [prefix.state] * sampling.beams), first, search)
 
-    def _prepare(self, prefix_ids: Sequence[int]) -> Prefix:
-        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or [_BOS]
-        check_fits(len(ids), 0, self.max_context, self.name)
-        state = _State(torch.zeros(self.vocab_size))
+    def _prepare(self, prefix_ids: Sequence[int], behind: Prefix | None = None) -> Prefix:
+        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or ([] if behind else [_BOS])
+        before = behind.ids if behind else ()
+        check_fits(len(before), len(ids), self.max_context, self.name)
+        state = copy.deepcopy(behind.state) if behind else _State(torch.zeros(self.vocab_size))
         for token in ids:
             self._read(state, token)
-        return Prefix(tuple(ids), self._next(state), state)
+        return Prefix((*before, *ids), self._next(state), state)
 
     def _read(self, state: _State, token: int) -> None:
         state.counts *= _DECAY

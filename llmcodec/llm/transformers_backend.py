@@ -124,6 +124,22 @@ class TransformersLLM:
             result[batch] = self._read([rows[i] for i in batch], keep=False)[0]
         return result
 
+    def extend(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Prefix]:
+        """See FrozenLLM."""
+        rows = self._checked_pairs(pairs)
+        results = {i: pairs[i][0] for i, row in enumerate(rows) if not row}
+        for count in {len(row) for row in rows if row}:  # rows of one length need no padding between prefix and ids
+            alike = [row if len(row) == count else [] for row in rows]
+            for batch in self._batches_of_runs(pairs, alike):
+                prefixes = [pairs[i][0] for i in batch]
+                reader = Rows(self.model, prefixes)
+                logprobs = reader.read(self._pad([rows[i] for i in batch], left=False)[0])
+                run = reader.run
+                for place, i in enumerate(batch):
+                    ids = (*pairs[i][0].ids, *rows[i])
+                    results[i] = Prefix(ids, logprobs[place].clone(), Row(run, place))
+        return [results[i] for i in range(len(rows))]
+
     def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """See FrozenLLM."""
         rows = self._checked_pairs(pairs)
