@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import llmcodec
-from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, train, words
+from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, speak, train, words
 from llmcodec.cli.common import ErrorLine
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def _options(
 app.command()(demo.demo)
 app.command()(classify.classify)
 app.command()(words.words)
+app.command()(speak.speak)
 app.command()(codes.encode)
 app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)

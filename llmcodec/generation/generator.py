@@ -65,7 +65,7 @@ class FewShotGenerator:
     codec: LLMCodec, its folder or hub id; None: the one inside the package.
     llm: FrozenLLM, its folder or hub id; None: the default language model.
     template: a GenerationTemplate, the name of one in the package, or a YAML file.
-    sampling: how words are chosen; rerank: which candidate is kept (likelihood, mean, information, round-trip, quality).
+    sampling: how words are chosen; rerank: which candidate is kept, see candidate_scores.
     shots: at most so many demonstrations stand in a prompt, those nearest to the query, the nearest last.
 
     A text may be any that was demonstrated, or several of them one after another: others are refused, as a model that
