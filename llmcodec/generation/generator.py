@@ -24,7 +24,7 @@ from llmcodec.generation.demonstrations import (
 )
 from llmcodec.generation.rerank import RERANKERS, candidate_scores
 from llmcodec.generation.thinking import Answer, Thinker, listed
-from llmcodec.llm import GREEDY, FrozenLLM, Generation, Prefix, Sampling, load_llm
+from llmcodec.llm import GREEDY, FrozenLLM, Generation, Prefix, Sampling, Schedule, load_llm
 from llmcodec.prompting import GenerationBuilder, GenerationTemplate, load_generation_template
 
 Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate, or AudioCodes of one clip
@@ -52,11 +52,13 @@ class Generated:
 
 @dataclass(frozen=True)
 class _Part:
-    """One stretch to generate: the context and query that ask for it, and its length."""
+    """One stretch to generate: the demonstrations and query that ask for it, its length, and the demonstrations whose
+    words it may use (none: any)."""
 
     chosen: tuple[int, ...]
     query: tuple[int, ...]
     samples: int
+    shown: tuple[int, ...] = ()
 
 
 class FewShotGenerator:
@@ -67,9 +69,10 @@ class FewShotGenerator:
     template: a GenerationTemplate, the name of one in the package, or a YAML file.
     sampling: how words are chosen; rerank: which candidate is kept, see candidate_scores.
     shots: at most so many demonstrations stand in a prompt, those nearest to the query, the nearest last.
+    window: for texts, each word is one that a demonstration of the same text holds at the same share of its length, so
+        many places more or less: what a small model writes freely is no speech. None: any word of the layer.
 
-    A text may be any that was demonstrated, or several of them one after another: others are refused, as a model that
-    never read them can only write noise.
+    A text may be any that was demonstrated, or several of them one after another: others are refused, not made noise.
     """
 
     def __init__(
@@ -80,15 +83,18 @@ class FewShotGenerator:
         sampling: Sampling = GREEDY,
         rerank: str = "likelihood",
         shots: int = 6,
+        window: int | None = 1,
     ) -> None:
         if rerank not in RERANKERS:
             raise ConfigError(f"rerank: {rerank!r} is not one of {', '.join(RERANKERS)}")
         if shots < 1:
             raise ConfigError(f"shots: {shots} must be 1 or more")
+        if window is not None and window < 0:
+            raise ConfigError(f"window: {window} must be 0 or more, or None")
         self.codec = codec if isinstance(codec, LLMCodec) else LLMCodec.from_pretrained(codec)
         self.llm = load_llm(llm) if llm is None or isinstance(llm, (str, Path)) else llm
         self.template = template if isinstance(template, GenerationTemplate) else load_generation_template(template)
-        self.sampling, self.rerank, self.shots = sampling, rerank, shots
+        self.sampling, self.rerank, self.shots, self.window = sampling, rerank, shots, window
         self.builder = GenerationBuilder(
             self.template, self.llm, self.codec.vocabularies, self.codec.strides, self.codec.config.frame_samples
         )
@@ -137,9 +143,7 @@ class FewShotGenerator:
         said = [self.said(one) for one in asked]
         parts = [self._parts(one, texts, seconds) for one, texts in zip(asked, said, strict=True)]
         flat = [part for row in parts for part in row]
-        requests = [
-            (prefix, self.builder.schedule(part.samples)) for prefix, part in zip(self._asked(flat), flat, strict=True)
-        ]
+        requests = [(prefix, self._schedule(part)) for prefix, part in zip(self._asked(flat), flat, strict=True)]
         rows = iter(zip(flat, self.llm.generate(requests, self.sampling), strict=True))
         results = []
         for texts, row, answer in zip(said, parts, answers, strict=True):
@@ -253,7 +257,13 @@ class FewShotGenerator:
                 f"{samples / self.codec.sample_rate:.2f} s of audio are {words} words, too many for the context of "
                 f"{self.llm.name}, {self.llm.max_context} tokens; beside one demonstration {most:.1f} s would fit"
             )
-        return _Part(tuple(ranked[-count:]), query, samples)
+        chosen = tuple(ranked[-count:])
+        same = tuple(n for n in chosen if self.speaks and self.window is not None and nearness[n] == max(nearness))
+        return _Part(chosen, query, samples, same)
+
+    def _schedule(self, part: _Part) -> Schedule:
+        shown = [self.demonstrations[n].codes for n in part.shown]
+        return self.builder.schedule(part.samples, shown, self.window or 0)
 
     def _asked(self, parts: Sequence[_Part]) -> list[Prefix]:
         """The prefix of each part; what its context's demonstrations left in the model is used again."""
@@ -284,7 +294,7 @@ class FewShotGenerator:
             yield from self._units(part, (token for token, _ in self._words(part)))
 
     def _words(self, part: _Part) -> Iterator[tuple[int, float]]:
-        return self.llm.stream(self._asked([part])[0], self.builder.schedule(part.samples), self.sampling)
+        return self.llm.stream(self._asked([part])[0], self._schedule(part), self.sampling)
 
     def _units(self, part: _Part, words: Iterator[int]) -> Iterator[AudioCodes]:
         order, unit = self.builder.order(part.samples), self.codec.config.unit_samples

@@ -122,9 +122,26 @@ class GenerationBuilder:
         unit = max(self.strides)
         return sorted(places, key=lambda entry: (entry[1] * self.strides[entry[0]] // unit, entry))
 
-    def schedule(self, samples: int) -> Schedule:
-        """What may follow a query, for a clip of so many samples."""
-        return Schedule(self.tables, tuple(layer for layer, _ in self.order(samples)))
+    def schedule(self, samples: int, shown: Sequence[ClipCodes] = (), window: int = 0) -> Schedule:
+        """What may follow a query, for a clip of so many samples: any word of the layer whose turn it is, or, with
+        clips that are `shown`, those that one holds at the same share of its length, `window` places more or less."""
+        order = self.order(samples)
+        if not shown:
+            return Schedule(self.tables, tuple(layer for layer, _ in order))
+        counts = [0] * len(self.strides)
+        for layer, _ in order:
+            counts[layer] += 1
+        rows = [[layer[0].tolist() for layer in codes.layers] for codes in shown]
+        tables: dict[tuple[int, ...], int] = {}
+        steps = []
+        for layer, place in order:
+            held = set()
+            for clip in rows:
+                middle = (2 * place + 1) * len(clip[layer]) // (2 * counts[layer])
+                held.update(clip[layer][max(0, middle - window) : middle + window + 1])
+            table = tuple(sorted(self.tables[layer][code] for code in held))
+            steps.append(tables.setdefault(table, len(tables)))
+        return Schedule(tuple(tables), tuple(steps))
 
     def word_ids(self, codes: ClipCodes, samples: int) -> Ids:
         """Token ids of one clip's words in the order of the prompt."""
