@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from llmcodec.audio import load_audio, save_audio
     from llmcodec.codec import AudioCodes, LLMCodec
     from llmcodec.errors import AudioError, ConfigError, LLMCodecError, ModelError, PromptError
-    from llmcodec.generation import FewShotGenerator
+    from llmcodec.generation import Enhancer, FewShotGenerator
     from llmcodec.icl import FewShotClassifier
     from llmcodec.llm import load_llm
     from llmcodec.prompting import load_template
@@ -23,6 +23,7 @@ __all__ = [
     "AudioCodes",
     "AudioError",
     "ConfigError",
+    "Enhancer",
     "FewShotClassifier",
     "FewShotGenerator",
     "LLMCodec",
@@ -41,7 +42,7 @@ _MODULES = {
     "audio": ("load_audio", "save_audio"),
     "codec": ("AudioCodes", "LLMCodec"),
     "errors": ("AudioError", "ConfigError", "LLMCodecError", "ModelError", "PromptError"),
-    "generation": ("FewShotGenerator",),
+    "generation": ("Enhancer", "FewShotGenerator"),
     "icl": ("FewShotClassifier",),
     "llm": ("load_llm",),
     "prompting": ("load_template",),

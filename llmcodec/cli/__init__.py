@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import llmcodec
-from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, speak, train, words
+from llmcodec.cli import classify, codes, convert, demo, enhance, evaluate, export, harness, models, speak, train, words
 from llmcodec.cli.common import ErrorLine
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command()(demo.demo)
 app.command()(classify.classify)
 app.command()(words.words)
 app.command()(speak.speak)
+app.command()(enhance.enhance)
 app.command()(codes.encode)
 app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)
