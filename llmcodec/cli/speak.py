@@ -19,6 +19,7 @@ from llmcodec.cli.common import (
     progress,
     read_codes,
 )
+from llmcodec.errors import ConfigError
 
 CandidatesOption = Annotated[int, typer.Option(min=1, max=64, help="How many are generated, to keep the best.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the samples.")]
@@ -59,6 +60,8 @@ def speak(
     warm = temperature if temperature is not None else (0.8 if candidates > 1 else 0.0)
     sampling = Sampling(temperature=warm, candidates=candidates, seed=seed)
     task = load_generation_template(template)
+    if task.input != "text":
+        raise ConfigError(f"{template}: input: {task.input} must be text for speak")
     files, texts = read_spoken(demos)
     model = load_codec(codec, threads)
     clips = [read_codes(model, file) for file in files]

@@ -53,7 +53,7 @@ def test_a_table_of_texts_and_a_question(run, demonstrations, tmp_path, monkeypa
         ("bass", ["--seconds", "-1"], "seconds: -1.0 must be above 0"),
         ("bass", ["--rerank", "best"], "rerank: 'best' is not one of"),
         ("bass", ["--template", "sing"], "no such template"),
-        ("bass", ["--template", "enhance"], "input: audio"),
+        ("bass", ["--template", "enhance"], "enhance: input: audio must be text"),
         ("bass", ["--candidates", "2", "--temperature", "0"], "need a temperature above 0"),
     ],
 )
