@@ -4,7 +4,7 @@
     python benchmarks/text_to_audio.py --data FOLDER --out benchmarks/results/text_to_audio.json
 
 FOLDER is a labelled folder. Half of the groups (recordings, ...) are demonstrated, the others are the reference. The
-embedding is the mean of Whisper's last encoder layer, not the VGGish or PANNs of published FAD and KL: figures compare
+embedding is the mean of Whisper's sixth encoder layer, not the VGGish or PANNs of published FAD and KL: figures compare
 the rows of this table, nothing else. FAD: Frechet distance of the embeddings, covariances shrunk (Ledoit-Wolf). KL: of
 the class probabilities that a linear probe on the reference gives a clip of the name and what was made for it.
 """
@@ -35,6 +35,8 @@ from llmcodec.llm import Sampling, load_llm
 from llmcodec.models import locate
 from llmcodec.teachers import AudioTeacher
 
+LAYER = 6  # of Whisper's encoder, the last of its base size
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _common.parser(__doc__)
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _common.set_threads(arguments)
     folder = read_labelled(arguments.data, arguments.group_by)
     codec, named = _common.load_codec(arguments.codec)
-    llm, teacher = load_llm(arguments.llm and locate(arguments.llm)), AudioTeacher(locate(arguments.whisper), -1)
+    llm, teacher = load_llm(arguments.llm and locate(arguments.llm)), AudioTeacher(locate(arguments.whisper), LAYER)
     draw, size = random.Random(arguments.seed), round(arguments.seconds * codec.sample_rate)
     shown, held = halves(folder.labels, folder.groups, draw)
 
