@@ -63,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     made: dict[str, list[tuple[str, Tensor]]] = {
         "generated": [], "blind choice": [], "other recordings": [], "their codec round trip": [],
     }  # fmt: skip
-    copies, alike, similar, took, used = 0, [], [], [], 0
+    copies, used = 0, 0
+    alike: list[float] = []
+    similar: list[float] = []
+    took: list[float] = []
     sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
     with _common.progress() as tell:
         for _ in range(-(-arguments.generations // len(by_label))):
@@ -117,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, pairs in made.items()
             for label, wave in pairs[: len(by_label)]
         ]
-        examples.sort(key=lambda example: example["title"])
+        examples.sort(key=lambda example: str(example["title"]))
         write_page(arguments.page, f"Digits by demonstration, {llm.name}", content["provenance"], examples, codec)
     table = _common.table(
         ["what", "restricted", "free", "WER", "DNSMOS", "n"],
