@@ -17,7 +17,8 @@ from llmcodec.prompting import GenerationBuilder, load_generation_template
 
 Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate
 FFT, BANDS = 640, 64
-FLOOR = 0.08  # no band is turned down by more than this
+FLOOR = 0.1  # no band is turned down by more than this
+SOFTNESS = 0.7  # power of the share of speech that is the gain of the amplitude
 SPAN = 1  # frames on either side that are compared too
 
 
@@ -84,7 +85,7 @@ class Enhancer:
         spectrum = self._stft(wave)
         rows = gains.unflatten(1, (self._per_frame, BANDS)).flatten(0, 1)
         rows = torch.cat([rows, rows[-1:]])[: len(spectrum)]
-        gain = (rows @ self._to_bins).clamp(min=FLOOR)
+        gain = ((rows @ self._to_bins) ** SOFTNESS).clamp(min=FLOOR)
         return torch.istft((spectrum * gain).mT, FFT, self._hop, window=self._window, length=len(wave))
 
     def resembling(self, wave: Tensor, target: Tensor) -> Tensor:
