@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 def evaluate_fewshot(
     folder: LabelledFolder,
     codec: LLMCodec,
-    llm: FrozenLLM | None = None,
+    llm: FrozenLLM | Sequence[FrozenLLM] | None = None,
     template: str | TaskTemplate = "sound",
     scorers: Sequence[str] = ("knn",),
     ways: int = 2,
@@ -60,10 +60,18 @@ def evaluate_fewshot(
     return bench.run(drawn, seed, progress)
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A scorer, and what turns codes into the words of its language model."""
+
+    builder: PromptBuilder
+    scorer: Scorer
+
+
 class FewShotEvaluation:
     """Methods and clips; each clip is read once, however many sets of episodes are run.
 
-    llm: None loads the default one, unless there are no `scorers`.
+    llm: one or several, each with all `scorers`; None loads the default one, unless there are no scorers.
     layers: names of the codec's layers whose words are used, by model and baselines; None: those of the template.
     whisper: model for the feature baselines (see `locate`); None: without. A model that is missing becomes a note.
 
@@ -74,7 +82,7 @@ class FewShotEvaluation:
         self,
         folder: LabelledFolder,
         codec: LLMCodec,
-        llm: FrozenLLM | None = None,
+        llm: FrozenLLM | Sequence[FrozenLLM] | None = None,
         template: str | TaskTemplate = "sound",
         scorers: Sequence[str] = ("knn",),
         layers: Sequence[str] | None = None,
@@ -85,11 +93,14 @@ class FewShotEvaluation:
         task = template if isinstance(template, TaskTemplate) else load_template(template)
         self.task = with_layers(task, layers)
         self.space = WordSpace(codec, self.task.layers)
-        self.builder: PromptBuilder | None = None
-        self.judges: dict[str, Scorer] = {}
-        if scorers:
-            self.builder = PromptBuilder(self.task, llm or load_llm(), codec.vocabularies, codec.layer_names)
-            self.judges = {f"llm, {name}": build_scorer(name, self.builder, self.space) for name in scorers}
+        self.judges: dict[str, Judge] = {}
+        models = _models(llm) if scorers else []
+        self.models = [model.name for model in models]
+        for model in models:
+            builder = PromptBuilder(self.task, model, codec.vocabularies, codec.layer_names)
+            called = "llm" if len(models) == 1 else f"llm {model.name}"
+            for name in scorers:
+                self.judges[f"{called}, {name}"] = Judge(builder, build_scorer(name, builder, self.space))
         self.named = {"name": codec_name, "weights": digest(codec)}
         self.codes: dict[int, AudioCodes] = {}
         self._seen: dict[bytes, int] = {}  # the first clip with this audio
@@ -134,7 +145,7 @@ class FewShotEvaluation:
             "group_by": self.folder.group_by,
             "template": self.task.name,
             "layers": list(self.task.layers),
-            "llm": self.builder and self.builder.llm.name,
+            "llm": ", ".join(self.models) or None,
             "codec": self.named,
             "whisper": None if self.whisper is None or notes else Path(self.whisper).name,
         }
@@ -146,11 +157,6 @@ class FewShotEvaluation:
             provenance(seed),
             self._answers(episodes, said),
         )
-
-    def words(self, clip: int) -> ClipWords:
-        """The words of a clip that was in an episode."""
-        assert self.builder is not None
-        return self.builder.word_ids(self.codes[clip])
 
     def _listen(self, clips: Sequence[int], progress: Callable[[int, int], None]) -> None:
         assert self.whisper is not None
@@ -164,9 +170,11 @@ class FewShotEvaluation:
     ) -> Iterator[tuple[str, Predictor, bool]]:
         """Name, predictor, and whether its scores are probabilities, of every method."""
         yield "majority", baselines.majority(self.folder, episodes), False
-        words = {clip: self.words(clip) for clip in used} if self.judges else {}
+        words: dict[PromptBuilder, dict[int, ClipWords]] = {}
         for name, judge in self.judges.items():
-            asked = _language_model(judge, words)
+            if judge.builder not in words:
+                words[judge.builder] = {clip: judge.builder.word_ids(self.codes[clip]) for clip in used}
+            asked = _language_model(judge.scorer, words[judge.builder])
             yield name, journal.kept(name, asked) if journal else asked, True
         heard = [self.codes[clip] for clip in used]
         kinds = {
@@ -189,7 +197,7 @@ class FewShotEvaluation:
         names = self.folder.names
         clips = [[[names[clip] for clip in row] for row in (*e.demonstrations, e.queries)] for e in episodes]
         labels = [episode.labels for episode in episodes]
-        return [self.task.model_dump(), self.builder and self.builder.llm.name, self.named["weights"], labels, clips]
+        return [self.task.model_dump(), self.models, self.named["weights"], labels, clips]
 
     def _answers(self, episodes: Sequence[Episode], said: dict[str, list[Said]]) -> tuple[Answer, ...]:
         queries = [(number, query) for number, episode in enumerate(episodes) for query in episode.queries]
@@ -234,10 +242,20 @@ def encode_clips(
     return codes
 
 
-def _language_model(judge: Scorer, words: dict[int, ClipWords]) -> Predictor:
+def _models(llm: FrozenLLM | Sequence[FrozenLLM] | None) -> list[FrozenLLM]:
+    given = load_llm() if llm is None else llm
+    models = list(given) if isinstance(given, Sequence) else [given]
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two language models are called {name}; give different ones")
+    return models
+
+
+def _language_model(scorer: Scorer, words: dict[int, ClipWords]) -> Predictor:
     def probabilities(episode: Episode) -> npt.NDArray[np.float64]:
-        judge.fit([[words[clip] for clip in clips] for clips in episode.demonstrations], episode.labels)
-        return judge.scores([words[clip] for clip in episode.queries]).double().softmax(-1).numpy()
+        scorer.fit([[words[clip] for clip in clips] for clips in episode.demonstrations], episode.labels)
+        return scorer.scores([words[clip] for clip in episode.queries]).double().softmax(-1).numpy()
 
     return probabilities
 
