@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import llmcodec
-from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, train, words
+from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, train, tune, words
 from llmcodec.cli.common import ErrorLine
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)
 app.command()(harness.harness)
 app.command()(train.train)
+app.command()(tune.tune)
 app.command()(convert.convert)
 app.command()(export.export)
 app.add_typer(models.app, name="models")

@@ -2,7 +2,7 @@
 
 from llmcodec.llm.base import FrozenLLM, Prefix
 from llmcodec.llm.fake import FakeLLM
-from llmcodec.llm.sources import DEFAULT_LLM, KnownModel, list_models, load_llm, resolve_llm
+from llmcodec.llm.sources import DEFAULT_LLM, KnownModel, list_models, llm_source, load_llm, resolve_llm
 from llmcodec.llm.transformers_backend import TransformersLLM
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Prefix",
     "TransformersLLM",
     "list_models",
+    "llm_source",
     "load_llm",
     "resolve_llm",
 ]
