@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,11 +49,11 @@ class LabelledFolder:
         """Each file as written relative to `root`, with / between folders."""
         return tuple(Path(os.path.relpath(file, self.root)).as_posix() for file in self.files)
 
-    def only(self, labels: Collection[str]) -> LabelledFolder:
-        """The clips of these labels."""
-        rows = [row for row in zip(self.files, self.labels, self.groups, strict=True) if row[1] in labels]
-        files, names, groups = zip(*rows, strict=True)
-        return replace(self, files=files, labels=names, groups=groups)
+    def subset(self, clips: Iterable[int]) -> LabelledFolder:
+        """The clips at those positions, at least one."""
+        rows = [(self.files[clip], self.labels[clip], self.groups[clip]) for clip in clips]
+        files, labels, groups = zip(*rows, strict=True)
+        return replace(self, files=files, labels=labels, groups=groups)
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,14 @@ def hold_out_labels(folder: LabelledFolder, share: float, seed: int) -> tuple[La
     ConfigError: fewer than two labels on a side.
     """
     names = np.random.default_rng(seed).permutation(folder.classes).tolist()
-    count = round(share * len(names)) if share else 0
+    count = round(share * len(names))
     if (share and count < 2) or len(names) - count < 2:
         raise ConfigError(
             f"{folder.root}: {len(names)} labels, {count} of them held out, leave fewer than two on a side; "
             "change the share or add labels"
         )
-    return folder.only(names[count:]), folder.only(names[:count]) if count else None
+    held = set(names[:count])
+    learned = folder.subset(clip for clip, label in enumerate(folder.labels) if label not in held)
+    if not held:
+        return learned, None
+    return learned, folder.subset(clip for clip, label in enumerate(folder.labels) if label in held)
