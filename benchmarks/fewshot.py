@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     with _common.progress() as tell:
         reports = [bench.run(episodes, arguments.seed, tell) for episodes in sets]
+    if not bench.processes.first:
+        return 0
     found = [report.to_dict(answers=False) for report in reports]
     content = {"provenance": [report.pop("provenance") for report in found][0], "reports": found}
     _common.report(arguments, content, "\n\n".join(report.to_markdown() for report in reports))

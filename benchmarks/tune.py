@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )  # fmt: skip
         out = Path(folder) / "tuned"
         tune(load_llm(base), base, lessons, out, settings, seed, lambda done, total: tell("tune", done, total))
-        losses = [[row["step"], float(row["loss"])] for row in json.loads((out / "log.json").read_text()) if "loss" in row]
+        losses = [
+            [row["step"], float(row["loss"])] for row in json.loads((out / "log.json").read_text()) if "loss" in row
+        ]
         bench = FewShotEvaluation(
             read_labelled(arguments.test), codec, [frozen, load_llm(out)], task, arguments.scorer, whisper=None,
             codec_name=named["name"],

@@ -91,6 +91,8 @@ def evaluate(
     )  # fmt: skip
     with stage_progress() as tell:
         reports = [bench.run(drawn, seed, tell, resume) for drawn in sets]
+    if not bench.processes.first:
+        return
     if save:
         save_episodes(save, folder, sets[0])
     markdown = "\n\n".join(report.to_markdown() for report in reports)

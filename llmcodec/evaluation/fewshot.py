@@ -23,6 +23,7 @@ from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode, draw_episodes
 from llmcodec.evaluation.journal import Journal
 from llmcodec.evaluation.metrics import Accuracy, calibration_error, mcnemar
+from llmcodec.evaluation.processes import Processes
 from llmcodec.evaluation.provenance import digest, provenance
 from llmcodec.evaluation.report import Answer, Comparison, Report, Row
 from llmcodec.icl import Scorer, build_scorer
@@ -71,6 +72,7 @@ class Judge:
 class FewShotEvaluation:
     """Methods and clips; each clip is read once, however many sets of episodes are run.
 
+    Under `accelerate launch` the processes share the episodes that language models answer, and all have the report.
     llm: one or several, each with all `scorers`; None loads the default one, unless there are no scorers.
     layers: names of the codec's layers whose words are used, by model and baselines; None: those of the template.
     whisper: model for the feature baselines (see `locate`); None: without. A model that is missing becomes a note.
@@ -90,6 +92,7 @@ class FewShotEvaluation:
         codec_name: str = "default",
     ) -> None:
         self.folder, self.codec, self.whisper = folder, codec, whisper
+        self.processes = Processes()
         task = template if isinstance(template, TaskTemplate) else load_template(template)
         self.task = with_layers(task, layers)
         self.space = WordSpace(codec, self.task.layers)
@@ -124,11 +127,16 @@ class FewShotEvaluation:
                 self._listen(used, partial(tell, "whisper"))
             except ModelError as error:
                 notes.append(f"Without the rows on Whisper features: {error}")
+        if resume and self.processes.count > 1:
+            raise ConfigError(f"{resume}: holds what one process asked; leave it out with {self.processes.count}")
         journal = Journal(resume, self._asked(episodes)) if resume else None
-        measured = {
-            method: _measure(method, predictor, self.folder, episodes, seed, tell, probable)
-            for method, predictor, probable in self._methods(used, episodes, bool(self.whisper) and not notes, journal)
-        }
+        measured = {}
+        for method, predictor, probable in self._methods(used, episodes, bool(self.whisper) and not notes, journal):
+            start = time.perf_counter()
+            shared = self.processes if method in self.judges else Processes(1)
+            scores = shared.map(predictor, episodes, partial(tell, method))
+            seconds = time.perf_counter() - start
+            measured[method] = _measure(method, scores, seconds, self.folder, episodes, seed, probable)
         said = {method: found for method, (_, found) in measured.items()}
         right = {method: [answer == wanted for answer, wanted, _ in found] for method, found in said.items()}
         models, neighbours = list(self.judges), ("nearest neighbour, words", "nearest neighbour, near words")
@@ -261,25 +269,22 @@ def _language_model(scorer: Scorer, words: dict[int, ClipWords]) -> Predictor:
 
 
 def _measure(
-    method: str, predictor: Predictor, folder: LabelledFolder, episodes: Sequence[Episode], seed: int, tell: Progress,
-    probable: bool,
+    method: str, found: Sequence[Floats], seconds: float, folder: LabelledFolder, episodes: Sequence[Episode],
+    seed: int, probable: bool,
 ) -> tuple[Row, list[Said]]:  # fmt: skip
-    """Accuracy of a method, and what it said to each query. probable: its scores are probabilities."""
+    """Accuracy of a method from its scores, and what it said to each query. probable: they are probabilities."""
     random = np.random.default_rng(seed)
     said: list[Said] = []
     losses: list[float] = []
-    start = time.perf_counter()
-    for done, episode in enumerate(episodes, 1):
-        scores = predictor(episode)
+    for episode, scores in zip(episodes, found, strict=True):
         for row, way, query in zip(scores, baselines.decide(scores, random), episode.queries, strict=True):
             label = folder.labels[query]
             said.append((episode.labels[way], label, float(row[way]) if probable else None))
             if probable:
                 losses.append(-float(np.log(max(row[episode.labels.index(label)], 1e-12))))
-        tell(method, done, len(episodes))
     right = [answer == label for answer, label, _ in said]
-    found = Accuracy.of(right)
-    row = Row(method, found.accuracy, found.low, found.high, found.n, round(time.perf_counter() - start, 3))
+    share = Accuracy.of(right)
+    row = Row(method, share.accuracy, share.low, share.high, share.n, round(seconds, 3))
     if probable:
         confidence = [sure for *_, sure in said if sure is not None]
         row = replace(row, ece=calibration_error(confidence, right), log_loss=float(np.mean(losses)))
