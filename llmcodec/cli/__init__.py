@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import llmcodec
-from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, train, tune, words
+from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, tokenize, train, tune, words
 from llmcodec.cli.common import ErrorLine
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command()(codes.encode)
 app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)
 app.command()(harness.harness)
+app.command()(tokenize.tokenize)
 app.command()(train.train)
 app.command()(tune.tune)
 app.command()(convert.convert)
