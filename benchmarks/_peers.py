@@ -1,4 +1,5 @@
-"""Codecs that speed is compared with, each as a pair of functions. Random weights, which take the same time."""
+"""What speed is compared with, each as a pair of functions: other ways to run the codec inside the package, and other
+codecs with random weights, which take the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmcodec.codec import CodecConfig, ConvConfig, LayerConfig
+from llmcodec.codec import CodecConfig, ConvConfig, LayerConfig, LLMCodec
 from llmcodec.codec.official import OfficialCodec
 from llmcodec.errors import ModelError, first_line
 from llmcodec.vocabulary import Vocabulary
@@ -157,7 +158,22 @@ def _encodec_package() -> System:
     return System("EnCodec 24 kHz (encodec)", 24_000, lambda wave: model.encode(wave[None, None]), model.decode)
 
 
+def _compiled() -> System:
+    codec = LLMCodec.from_pretrained()
+    for part in (codec.encoder, codec.decoder):
+        part.compile(dynamic=True)
+    return System("llmcodec, torch.compile", codec.sample_rate, codec.encode, codec.decode)
+
+
+def _bfloat16() -> System:
+    codec = LLMCodec.from_pretrained()
+    half = torch.autocast("cpu", torch.bfloat16)
+    return System("llmcodec, bfloat16", codec.sample_rate, half(codec.encode), half(codec.decode))
+
+
 PEERS: dict[str, Callable[[], System]] = {
+    "compile": _compiled,
+    "bfloat16": _bfloat16,
     "conv": lambda: published_size(per_call=False),
     "conv-per-call": lambda: published_size(per_call=True),
     "encodec": _encodec,

@@ -17,7 +17,7 @@ once() { # NAME SCRIPT ARGUMENTS...
     [ -f "$out" ] || { echo "== $out" && "$python" "$script" --threads "${THREADS:-2}" --out "$out" "$@"; }
 }
 
-once speed speed.py --seconds 1 10 600 3600 --peers conv conv-per-call encodec dac mimi snac encodec-package
+once speed speed.py --seconds 1 10 600 3600 --peers compile bfloat16 conv conv-per-call encodec dac mimi snac encodec-package
 once reconstruct reconstruct.py --data "$dev/speech"
 once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
@@ -33,9 +33,12 @@ fewshot emotion emotion --template emotion --episodes 1000 --settings 2x1 2x3 2x
 fewshot keywords keywords --template keyword --episodes 1000 --settings 5x5
 fewshot digits digits --template digit --episodes 1000 --settings 5x5
 fewshot sounds-scorers sounds --episodes 100 \
-    --scorer knn channel ensemble direct direct-orders direct-context direct-batch paper
-fewshot sounds-qwen sounds --llm qwen2.5-0.5b --episodes 100 --scorer knn direct
-fewshot sounds-gemma sounds --llm gemma3-270m --episodes 100 --scorer knn direct
-# The choices behind the words need the training set and its feature cache: TRAIN=FOLDER CACHE=FOLDER benchmarks/all.sh DEV
-[ -z "${TRAIN:-}" ] || once choose_teacher choose_teacher.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
+    --scorer knn channel ensemble direct direct-orders direct-prompts direct-bare \
+    direct-repeats direct-context direct-batch paper
+fewshot models sounds --llm smollm2-135m gemma3-270m qwen2.5-0.5b --episodes 200 --settings 2x1 5x1 --scorer knn direct
+# What needs the training set: TRAIN=FOLDER benchmarks/all.sh DEV
+[ -z "${TRAIN:-}" ] || once tune tune.py --data "$TRAIN" --only esc10/ --without "dog bark" --test "$dev/sounds" \
+    --settings 2x1 5x1
+# The choices behind the words need its feature cache too: CACHE=FOLDER
+[ -z "${CACHE:-}" ] || once choose_teacher choose_teacher.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
 "$python" render.py

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--template", default="sound", help="name or YAML file")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="default: those of the template")
     parser.add_argument("--scorer", nargs="*", default=["knn"], help="none at all: only the baselines")
-    parser.add_argument("--llm", help="folder, hub id, or a name below $LLMCODEC_MODELS")
+    parser.add_argument("--llm", nargs="+", help="folders, hub ids, or names below $LLMCODEC_MODELS")
     parser.add_argument("--whisper", default="openai/whisper-base", help="model of the feature baselines")
     parser.add_argument("--no-whisper", action="store_true", help="leave them out")
     arguments = parser.parse_args(argv)
@@ -49,13 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.save_episodes is not None:
         save_episodes(arguments.save_episodes, folder, sets[0])
     codec, named = _common.load_codec(arguments.codec)
-    llm = load_llm(arguments.llm and locate(arguments.llm)) if arguments.scorer else None
+    llm = [load_llm(locate(name)) for name in arguments.llm] if arguments.llm and arguments.scorer else None
     bench = FewShotEvaluation(
         folder, codec, llm, arguments.template, arguments.scorer, arguments.layers,
         None if arguments.no_whisper else arguments.whisper, named["name"],
     )  # fmt: skip
     with _common.progress() as tell:
         reports = [bench.run(episodes, arguments.seed, tell) for episodes in sets]
+    if not bench.processes.first:
+        return 0
     found = [report.to_dict(answers=False) for report in reports]
     content = {"provenance": [report.pop("provenance") for report in found][0], "reports": found}
     _common.report(arguments, content, "\n\n".join(report.to_markdown() for report in reports))

@@ -33,6 +33,14 @@ METHODS = {
     "chance": "chance",
 }
 DEFAULT = ("sounds", "emotion", "keywords", "digits")  # results of the default model
+MODELS = ("models", "tune")  # results of several language models
+PUBLISHED = {
+    "2-way 1-shot": "60",
+    "3-way 1-shot": "41",
+    "4-way 1-shot": "36",
+    "5-way 1-shot": "33",
+    "6-way 1-shot": "17",
+}
 HEADLINE = (
     "llm, knn", WORDS, "nearest neighbour, near words", "nearest neighbour, whisper", "linear probe, whisper",
     "majority", "chance",
@@ -41,7 +49,7 @@ HEADLINE = (
 
 def main() -> None:
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
-    fewshot = {name: content for name, content in results.items() if "reports" in content}
+    fewshot = {name: content for name, content in results.items() if "reports" in content and name not in MODELS}
     default = {name: fewshot[name] for name in DEFAULT if name in fewshot}
     tables = {
         "fewshot": fewshot_table(fewshot),
@@ -55,6 +63,8 @@ def main() -> None:
         ("codebook_use", use_table),
         ("relevance", relevance_table),
         ("engine", engine_table),
+        ("models", models_table),
+        ("tune", tune_table),
         ("choose_teacher", teacher_table),
     ):
         if name in results:
@@ -112,10 +122,53 @@ def scorers_table(results: dict[str, Any]) -> str:
     return table([*head, "only knn : only it", "only it : only NN on words"], rows)
 
 
+def models_table(content: dict[str, Any]) -> str:
+    """One row per language model and scorer, one column per setting; the published figures below."""
+    head, rows = by_setting(content)
+    rows.append(["UniAudio 1.5, LLaMA-2-7B, ESC-50 (published)", *(PUBLISHED.get(name, "") for name in head[1:])])
+    first = content["reports"][0]
+    note = f"{first['setup']['data']}, n = {first['rows'][-1]['n']} a setting. `models.json`: {made(content)}."
+    return "\n".join([table(head, rows), "", note])
+
+
+def tune_table(content: dict[str, Any]) -> str:
+    """Frozen and tuned model on labels never learned, with McNemar's p of each scorer between them."""
+    head, rows = by_setting(content)
+    lines = []
+    for report in content["reports"]:
+        for pair in report["comparisons"]:
+            one, other = (pair[key].rpartition(", ") for key in ("method", "other"))
+            if one[2] == other[2]:
+                only = f"only frozen {pair['only_method']}, only tuned {pair['only_other']}, p = {pair['p']:.2g}"
+                lines.append(f"{setting(report)}, {one[2]}: {only}")
+    learned, first = content["learned"], content["reports"][0]
+    note = (
+        f"Learned: {learned['lessons']} lessons of {', '.join(learned['labels'])} ({learned['clips']} clips), rank "
+        f"{learned['rank']}; loss {content['losses'][0][1]:.2f} to {content['losses'][-1][1]:.2f}. Tested on "
+        f"{first['setup']['data']}, n = {first['rows'][-1]['n']} a setting. {'; '.join(lines)} (McNemar). "
+        f"`tune.json`: {made(content)}."
+    )
+    return "\n".join([table(head, rows), "", note])
+
+
+def by_setting(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    cells: dict[str, list[str]] = {}
+    for report in content["reports"]:
+        for row in report["rows"]:
+            if row["method"].startswith("llm ") or row["method"] in METHODS:
+                name = METHODS.get(row["method"]) or row["method"].removeprefix("llm ").rsplit("/", 1)[-1]
+                cells.setdefault(name, []).append(cell(row))
+    return ["accuracy in %", *map(setting, content["reports"])], [[name, *row] for name, row in cells.items()]
+
+
+def setting(content: dict[str, Any]) -> str:
+    return f"{content['setup']['ways']}-way {content['setup']['shots']}-shot"
+
+
 def task(content: dict[str, Any]) -> str:
     setup = content["setup"]
     model = f"{setup['llm'].rsplit('/', 1)[-1]}, n = {content['rows'][-1]['n']}"
-    return f"{setup['data']}, {setup['ways']}-way {setup['shots']}-shot<br>{model}"
+    return f"{setup['data']}, {setting(content)}<br>{model}"
 
 
 def cell(row: dict[str, Any]) -> str:

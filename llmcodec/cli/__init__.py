@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 import llmcodec
-from llmcodec.cli import classify, codes, convert, demo, enhance, evaluate, export, harness, models, speak, train, words
+from llmcodec.cli import (
+    classify,
+    codes,
+    convert,
+    demo,
+    enhance,
+    evaluate,
+    export,
+    harness,
+    models,
+    speak,
+    tokenize,
+    train,
+    tune,
+    words,
+)
 from llmcodec.cli.common import ErrorLine
 
 app = typer.Typer(
@@ -44,7 +59,9 @@ app.command()(codes.encode)
 app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)
 app.command()(harness.harness)
+app.command()(tokenize.tokenize)
 app.command()(train.train)
+app.command()(tune.tune)
 app.command()(convert.convert)
 app.command()(export.export)
 app.add_typer(models.app, name="models")

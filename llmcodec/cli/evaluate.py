@@ -13,7 +13,6 @@ from llmcodec.cli.common import (
     ForceOption,
     JsonOption,
     LayersOption,
-    LLMOption,
     TemplateOption,
     ThreadsOption,
     check_output,
@@ -38,7 +37,10 @@ def evaluate(
     ] = None,
     template: TemplateOption = "sound",
     layers: LayersOption = None,
-    llm: LLMOption = None,
+    llm: Annotated[
+        list[str] | None,
+        typer.Option(help="Language model, as for classify; repeat it to compare several on the same episodes."),
+    ] = None,
     codec: CodecOption = None,
     whisper: Annotated[str, typer.Option(help="Model of the feature baselines, or none.")] = "openai/whisper-base",
     group_by: Annotated[
@@ -82,12 +84,15 @@ def evaluate(
         ]  # fmt: skip
     for file in filter(None, (save, resume) if len(sets) > 1 else ()):
         raise ConfigError(f"{file}: holds one setting; give one number of ways and of shots")
+    coder, models = load_codec(codec, threads), [load_llm(name) for name in llm] if llm else None
     bench = FewShotEvaluation(
-        folder, load_codec(codec, threads), load_llm(llm), template, scorer or ["knn"], layer_list(layers),
+        folder, coder, models, template, scorer or ["knn"], layer_list(layers),
         None if whisper == "none" else whisper, codec or "default",
     )  # fmt: skip
     with stage_progress() as tell:
         reports = [bench.run(drawn, seed, tell, resume) for drawn in sets]
+    if not bench.processes.first:
+        return
     if save:
         save_episodes(save, folder, sets[0])
     markdown = "\n\n".join(report.to_markdown() for report in reports)

@@ -6,12 +6,13 @@ import csv
 import os
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmcodec.audio import FILE_SUFFIXES
 from llmcodec.errors import ConfigError
 from llmcodec.evaluation.saved import is_saved, read_saved
+from llmcodec.evaluation.superb import TASK, read_superb
 
 GROUP_COLUMNS = ("recording", "speaker", "voice")  # what a query and its demonstrations should not share
 FILE = "file"
@@ -49,6 +50,12 @@ class LabelledFolder:
         """Each file as written relative to `root`, with / between folders."""
         return tuple(Path(os.path.relpath(file, self.root)).as_posix() for file in self.files)
 
+    def subset(self, clips: Iterable[int]) -> LabelledFolder:
+        """The clips at those positions, at least one."""
+        rows = [(self.files[clip], self.labels[clip], self.groups[clip]) for clip in clips]
+        files, labels, groups = zip(*rows, strict=True)
+        return replace(self, files=files, labels=labels, groups=groups)
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -59,11 +66,11 @@ class TableRow:
 
 
 def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder:
-    """Read labelled clips from one of four forms.
+    """Read labelled clips from one of five forms.
 
     path: a folder with metadata.csv (columns file_name and label, any others); a CSV file (columns file and label, any
-        others, files relative to its folder); a folder with one sub-folder of audio files per label; or a dataset of
-        `datasets` that was saved to disk (see `read_saved`).
+        others, files relative to its folder); a folder with one sub-folder of audio files per label; a dataset of
+        `datasets` that was saved to disk (see `read_saved`); or a task of Dynamic-SUPERB (see `read_superb`).
     group_by: name of the column that query and demonstrations may not share, or "file". Default: all of recording,
         speaker, voice that have more than one value within every label (clips that share any of them are one group),
         else the file itself.
@@ -76,6 +83,8 @@ def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder
     if is_saved(path):
         kept = read_saved(path)
         root, rows = Path(kept.folder.name) / path.resolve().name, [TableRow(*row) for row in enumerate(kept.rows, 1)]
+    elif (path / TASK).is_file():
+        root, rows = path, [TableRow(*row) for row in enumerate(read_superb(path), 1)]
     elif path.is_dir() and not (path / METADATA).exists():
         root, rows = path, rows_of_subfolders(path)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,7 @@ from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode, draw_episodes
 from llmcodec.evaluation.journal import Journal
 from llmcodec.evaluation.metrics import Accuracy, calibration_error, mcnemar
+from llmcodec.evaluation.processes import Processes
 from llmcodec.evaluation.provenance import digest, provenance
 from llmcodec.evaluation.report import Answer, Comparison, Report, Row
 from llmcodec.icl import Scorer, build_scorer
@@ -37,7 +38,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 def evaluate_fewshot(
     folder: LabelledFolder,
     codec: LLMCodec,
-    llm: FrozenLLM | None = None,
+    llm: FrozenLLM | Sequence[FrozenLLM] | None = None,
     template: str | TaskTemplate = "sound",
     scorers: Sequence[str] = ("knn",),
     ways: int = 2,
@@ -60,10 +61,19 @@ def evaluate_fewshot(
     return bench.run(drawn, seed, progress)
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A scorer, and what turns codes into the words of its language model."""
+
+    builder: PromptBuilder
+    scorer: Scorer
+
+
 class FewShotEvaluation:
     """Methods and clips; each clip is read once, however many sets of episodes are run.
 
-    llm: None loads the default one, unless there are no `scorers`.
+    Under `accelerate launch` the processes share the episodes that language models answer, and all have the report.
+    llm: one or several, each with all `scorers`; None loads the default one, unless there are no scorers.
     layers: names of the codec's layers whose words are used, by model and baselines; None: those of the template.
     whisper: model for the feature baselines (see `locate`); None: without. A model that is missing becomes a note.
 
@@ -74,7 +84,7 @@ class FewShotEvaluation:
         self,
         folder: LabelledFolder,
         codec: LLMCodec,
-        llm: FrozenLLM | None = None,
+        llm: FrozenLLM | Sequence[FrozenLLM] | None = None,
         template: str | TaskTemplate = "sound",
         scorers: Sequence[str] = ("knn",),
         layers: Sequence[str] | None = None,
@@ -82,14 +92,18 @@ class FewShotEvaluation:
         codec_name: str = "default",
     ) -> None:
         self.folder, self.codec, self.whisper = folder, codec, whisper
+        self.processes = Processes()
         task = template if isinstance(template, TaskTemplate) else load_template(template)
         self.task = with_layers(task, layers)
         self.space = WordSpace(codec, self.task.layers)
-        self.builder: PromptBuilder | None = None
-        self.judges: dict[str, Scorer] = {}
-        if scorers:
-            self.builder = PromptBuilder(self.task, llm or load_llm(), codec.vocabularies, codec.layer_names)
-            self.judges = {f"llm, {name}": build_scorer(name, self.builder, self.space) for name in scorers}
+        self.judges: dict[str, Judge] = {}
+        models = _models(llm) if scorers else []
+        self.models = [model.name for model in models]
+        for model in models:
+            builder = PromptBuilder(self.task, model, codec.vocabularies, codec.layer_names)
+            called = "llm" if len(models) == 1 else f"llm {model.name}"
+            for name in scorers:
+                self.judges[f"{called}, {name}"] = Judge(builder, build_scorer(name, builder, self.space))
         self.named = {"name": codec_name, "weights": digest(codec)}
         self.codes: dict[int, AudioCodes] = {}
         self._seen: dict[bytes, int] = {}  # the first clip with this audio
@@ -113,11 +127,16 @@ class FewShotEvaluation:
                 self._listen(used, partial(tell, "whisper"))
             except ModelError as error:
                 notes.append(f"Without the rows on Whisper features: {error}")
+        if resume and self.processes.count > 1:
+            raise ConfigError(f"{resume}: holds what one process asked; leave it out with {self.processes.count}")
         journal = Journal(resume, self._asked(episodes)) if resume else None
-        measured = {
-            method: _measure(method, predictor, self.folder, episodes, seed, tell, probable)
-            for method, predictor, probable in self._methods(used, episodes, bool(self.whisper) and not notes, journal)
-        }
+        measured = {}
+        for method, predictor, probable in self._methods(used, episodes, bool(self.whisper) and not notes, journal):
+            start = time.perf_counter()
+            shared = self.processes if method in self.judges else Processes(1)
+            scores = shared.map(predictor, episodes, partial(tell, method))
+            seconds = time.perf_counter() - start
+            measured[method] = _measure(method, scores, seconds, self.folder, episodes, seed, probable)
         said = {method: found for method, (_, found) in measured.items()}
         right = {method: [answer == wanted for answer, wanted, _ in found] for method, found in said.items()}
         models, neighbours = list(self.judges), ("nearest neighbour, words", "nearest neighbour, near words")
@@ -134,7 +153,7 @@ class FewShotEvaluation:
             "group_by": self.folder.group_by,
             "template": self.task.name,
             "layers": list(self.task.layers),
-            "llm": self.builder and self.builder.llm.name,
+            "llm": ", ".join(self.models) or None,
             "codec": self.named,
             "whisper": None if self.whisper is None or notes else Path(self.whisper).name,
         }
@@ -146,11 +165,6 @@ class FewShotEvaluation:
             provenance(seed),
             self._answers(episodes, said),
         )
-
-    def words(self, clip: int) -> ClipWords:
-        """The words of a clip that was in an episode."""
-        assert self.builder is not None
-        return self.builder.word_ids(self.codes[clip])
 
     def _listen(self, clips: Sequence[int], progress: Callable[[int, int], None]) -> None:
         assert self.whisper is not None
@@ -164,9 +178,11 @@ class FewShotEvaluation:
     ) -> Iterator[tuple[str, Predictor, bool]]:
         """Name, predictor, and whether its scores are probabilities, of every method."""
         yield "majority", baselines.majority(self.folder, episodes), False
-        words = {clip: self.words(clip) for clip in used} if self.judges else {}
+        words: dict[PromptBuilder, dict[int, ClipWords]] = {}
         for name, judge in self.judges.items():
-            asked = _language_model(judge, words)
+            if judge.builder not in words:
+                words[judge.builder] = {clip: judge.builder.word_ids(self.codes[clip]) for clip in used}
+            asked = _language_model(judge.scorer, words[judge.builder])
             yield name, journal.kept(name, asked) if journal else asked, True
         heard = [self.codes[clip] for clip in used]
         kinds = {
@@ -189,7 +205,7 @@ class FewShotEvaluation:
         names = self.folder.names
         clips = [[[names[clip] for clip in row] for row in (*e.demonstrations, e.queries)] for e in episodes]
         labels = [episode.labels for episode in episodes]
-        return [self.task.model_dump(), self.builder and self.builder.llm.name, self.named["weights"], labels, clips]
+        return [self.task.model_dump(), self.models, self.named["weights"], labels, clips]
 
     def _answers(self, episodes: Sequence[Episode], said: dict[str, list[Said]]) -> tuple[Answer, ...]:
         queries = [(number, query) for number, episode in enumerate(episodes) for query in episode.queries]
@@ -234,34 +250,41 @@ def encode_clips(
     return codes
 
 
-def _language_model(judge: Scorer, words: dict[int, ClipWords]) -> Predictor:
+def _models(llm: FrozenLLM | Sequence[FrozenLLM] | None) -> list[FrozenLLM]:
+    given = load_llm() if llm is None else llm
+    models = list(given) if isinstance(given, Sequence) else [given]
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two language models are called {name}; give different ones")
+    return models
+
+
+def _language_model(scorer: Scorer, words: dict[int, ClipWords]) -> Predictor:
     def probabilities(episode: Episode) -> npt.NDArray[np.float64]:
-        judge.fit([[words[clip] for clip in clips] for clips in episode.demonstrations], episode.labels)
-        return judge.scores([words[clip] for clip in episode.queries]).double().softmax(-1).numpy()
+        scorer.fit([[words[clip] for clip in clips] for clips in episode.demonstrations], episode.labels)
+        return scorer.scores([words[clip] for clip in episode.queries]).double().softmax(-1).numpy()
 
     return probabilities
 
 
 def _measure(
-    method: str, predictor: Predictor, folder: LabelledFolder, episodes: Sequence[Episode], seed: int, tell: Progress,
-    probable: bool,
+    method: str, found: Sequence[Floats], seconds: float, folder: LabelledFolder, episodes: Sequence[Episode],
+    seed: int, probable: bool,
 ) -> tuple[Row, list[Said]]:  # fmt: skip
-    """Accuracy of a method, and what it said to each query. probable: its scores are probabilities."""
+    """Accuracy of a method from its scores, and what it said to each query. probable: they are probabilities."""
     random = np.random.default_rng(seed)
     said: list[Said] = []
     losses: list[float] = []
-    start = time.perf_counter()
-    for done, episode in enumerate(episodes, 1):
-        scores = predictor(episode)
+    for episode, scores in zip(episodes, found, strict=True):
         for row, way, query in zip(scores, baselines.decide(scores, random), episode.queries, strict=True):
             label = folder.labels[query]
             said.append((episode.labels[way], label, float(row[way]) if probable else None))
             if probable:
                 losses.append(-float(np.log(max(row[episode.labels.index(label)], 1e-12))))
-        tell(method, done, len(episodes))
     right = [answer == label for answer, label, _ in said]
-    found = Accuracy.of(right)
-    row = Row(method, found.accuracy, found.low, found.high, found.n, round(time.perf_counter() - start, 3))
+    share = Accuracy.of(right)
+    row = Row(method, share.accuracy, share.low, share.high, share.n, round(seconds, 3))
     if probable:
         confidence = [sure for *_, sure in said if sure is not None]
         row = replace(row, ece=calibration_error(confidence, right), log_loss=float(np.mean(losses)))

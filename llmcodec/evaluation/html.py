@@ -153,14 +153,17 @@ def _example(bench: FewShotEvaluation, episode: Episode, answer: Answer, judge: 
 
 def _words(bench: FewShotEvaluation, episode: Episode, query: int, judge: str) -> list[dict[str, str]]:
     """The words of a query, those marked that spoke the most, with the class they spoke for."""
-    scorer = bench.judges.get(judge)
+    if judge not in bench.judges:
+        return []
+    builder, scorer = bench.judges[judge].builder, bench.judges[judge].scorer
     if not isinstance(scorer, NeighbourScorer):
         return []
-    scorer.fit([[bench.words(clip) for clip in clips] for clips in episode.demonstrations], episode.labels)
-    words = bench.words(query)
+    shown = [[builder.word_ids(bench.codes[clip]) for clip in clips] for clips in episode.demonstrations]
+    scorer.fit(shown, episode.labels)
+    words = builder.word_ids(bench.codes[query])
     gains = {token: (part - part.mean()).max(0) for token, part in scorer.parts(words).items()}
     top = sorted(gains, key=lambda token: -float(gains[token].values))[:MARKED]
-    written = scorer.builder.words
+    written = builder.words
     return [
         {
             "text": written[token],

@@ -22,16 +22,19 @@ class DirectScorer:
     """Which label follows the query? All demonstrations in one prompt, classes in turn, as in UniAudio 1.5.
 
     The score of a class is the log-likelihood of its label, its tokens summed, averaged over `orders` prompts each of
-    which begins with another class. What the model would say of anything is taken off by `calibration`:
+    which begins with another class. In each the demonstrations stand `repeats` times. What the model would say of
+    anything is taken off by `calibration`:
 
     - "context": the mean probability behind queries that mean nothing: the demonstrations' words shuffled, and words
       drawn at random (Zhao et al., 2021)
     - "batch": the mean score over the queries that are scored together (Zhou et al., 2024); one alone stays as it is
     """
 
-    def __init__(self, builder: PromptBuilder, calibration: str | None = None, orders: int = 1) -> None:
+    def __init__(
+        self, builder: PromptBuilder, calibration: str | None = None, orders: int = 1, repeats: int = 1
+    ) -> None:
         self.builder, self.llm = builder, builder.llm
-        self.calibration, self.orders = calibration, orders
+        self.calibration, self.orders, self.repeats = calibration, orders, repeats
 
     def fit(self, demonstrations: Sequence[Sequence[ClipWords]], labels: Sequence[str]) -> None:
         """See Scorer."""
@@ -39,7 +42,7 @@ class DirectScorer:
         self._answers = [self.builder.label_ids(label) for label in self._labels]
         named = [[(clip, label) for clip in clips] for clips, label in zip(demonstrations, labels, strict=True)]
         starts = range(min(self.orders, len(named)))
-        self._prompts = [in_turn([*named[start:], *named[:start]]) for start in starts]
+        self._prompts = [in_turn([*named[start:], *named[:start]]) * self.repeats for start in starts]
         self._bias = torch.zeros(len(labels))
         if self.calibration == "context":
             nothing = _meaningless(demonstrations, list(self.builder.words))

@@ -3,7 +3,7 @@
 from llmcodec.llm.base import FrozenLLM, Prefix
 from llmcodec.llm.decoding import GREEDY, Generation, Sampling, Schedule, ScheduleProcessor
 from llmcodec.llm.fake import FakeLLM
-from llmcodec.llm.sources import DEFAULT_LLM, KnownModel, list_models, load_llm, resolve_llm
+from llmcodec.llm.sources import DEFAULT_LLM, KnownModel, list_models, llm_source, load_llm, resolve_llm
 from llmcodec.llm.transformers_backend import TransformersLLM
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ScheduleProcessor",
     "TransformersLLM",
     "list_models",
+    "llm_source",
     "load_llm",
     "resolve_llm",
 ]

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from llmcodec.errors import ModelError, first_line
+from llmcodec.llm.adapter import base_of, with_adapter
 from llmcodec.llm.gguf_import import gguf_to_folder
 from llmcodec.llm.transformers_backend import TransformersLLM
 
@@ -54,6 +55,7 @@ def load_llm(
 ) -> TransformersLLM:
     """The frozen language model of that folder, hub id or known name; None: $LLMCODEC_LLM, else the default.
 
+    A folder of adapters, as `llmcodec tune` writes it, gives the model that they were made for with them put in.
     dtype, device: see TransformersLLM.from_folder. threads: CPU threads of torch in this whole process.
     ModelError if the model cannot be found or loaded.
     """
@@ -62,8 +64,17 @@ def load_llm(
             raise ModelError(f"threads must be 1 or more, not {threads}")
         torch.set_num_threads(threads)
     name = _name(name_or_path)
+    if base := base_of(Path(name)):
+        return with_adapter(load_llm(base, dtype, device), Path(name))
     folder = resolve_llm(name)
     return TransformersLLM.from_folder(folder, folder.name if Path(name).is_dir() else name, dtype, device)
+
+
+def llm_source(name_or_path: str | Path | None = None) -> str:
+    """What `load_llm` would load, so that it is found from anywhere: the whole path of a folder, or a hub id."""
+    name = _name(name_or_path)
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def resolve_llm(name_or_path: str | Path | None = None) -> Path:

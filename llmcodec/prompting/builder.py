@@ -128,12 +128,9 @@ class PromptBuilder:
         labels: the classes that the instruction names and that may follow, default those of the demonstrations; sorted.
         """
         names = sorted({label for _, label in demonstrations} if labels is None else set(labels))
-        blocks = [
-            [*self._head, *words, *self._lead, *self.label_ids(label), *self._tail] for words, label in demonstrations
-        ]
+        blocks = [self._block(words, label) for words, label in demonstrations]
         ids = [
-            *self._start,
-            *self.llm.tokenize(instruction(self.template, names)),
+            *self._begin(names),
             *chain.from_iterable(blocks),
             *self._query_head,
             *query,
@@ -142,6 +139,28 @@ class PromptBuilder:
         answer = max((len(self.label_ids(name)) for name in names), default=0)
         self.check(len(ids) + answer, "a query with its demonstrations", [len(block) for block in blocks])
         return ids
+
+    def lesson(self, demonstrations: Sequence[tuple[Sequence[int], str]], limit: int) -> tuple[Ids, list[slice]]:
+        """A `direct` prompt without a query, to learn from, and where the label of each demonstration stands in it.
+
+        It ends before the first demonstration with which it would be longer than `limit` tokens; so there may be fewer
+        places than demonstrations.
+        """
+        ids, places = self._begin(sorted({label for _, label in demonstrations})), []
+        for words, label in demonstrations:
+            block = self._block(words, label)
+            if len(ids) + len(block) > limit:
+                break
+            end = len(ids) + len(block) - len(self._tail)
+            places.append(slice(end - len(self.label_ids(label)), end))
+            ids += block
+        return ids, places
+
+    def _begin(self, labels: Sequence[str]) -> Ids:
+        return [*self._start, *self.llm.tokenize(instruction(self.template, labels))]
+
+    def _block(self, words: Sequence[int], label: str) -> Ids:
+        return [*self._head, *words, *self._lead, *self.label_ids(label), *self._tail]
 
     def check(self, n_tokens: int, what: str, demonstrations: Sequence[int] = ()) -> None:
         """Raise PromptError if `n_tokens`, prompt and continuation together, exceed the model's context.

@@ -1,4 +1,4 @@
-"""Where training clips come from: an audiofolder, a saved Hugging Face dataset, or shards in WebDataset's layout."""
+"""Where clips in number come from: folders, Hugging Face datasets, Parquet files, or shards in WebDataset's layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXT_COLUMNS = ("text", "transcription", "caption", "sentence")
 
 @dataclass(frozen=True)
 class Clip:
-    """One training clip. `kind` groups clips for balanced sampling; `text` is a caption or transcript, may be empty."""
+    """One clip. `kind` groups clips for balanced sampling; `text` is a caption or transcript, may be empty."""
 
     file: str
     kind: str
@@ -46,13 +46,13 @@ class ClipSource(Protocol):
 
 
 def open_source(data: Path, exclude: Iterable[str] = ()) -> ClipSource:
-    """The clips of a folder, told by what lies in it: *.tar, a dataset of `save_to_disk`, else metadata.csv.
+    """The clips of a folder, told by what lies in it: *.tar, a dataset of `save_to_disk`, *.parquet, else audio files.
 
     exclude: shell patterns of clip names to leave out. ConfigError when there is nothing, or nothing is left.
     """
     if sorted(data.glob("*.tar")):
         source: ClipSource = Shards(data)
-    elif (data / "dataset_info.json").is_file():
+    elif (data / "dataset_info.json").is_file() or sorted(data.glob("*.parquet")):
         source = SavedDataset(data)
     else:
         source = AudioFolder(data)
@@ -71,15 +71,19 @@ def file_stamp(path: Path) -> list[int] | None:
 
 
 class AudioFolder:
-    """metadata.csv with `file_name` and, where there, `text` and `kind`; files are relative to the folder."""
+    """Audio files, or metadata.csv with `file_name` and, where there, `text` and `kind`; relative to the folder."""
 
     def __init__(self, data: Path) -> None:
         self.root, table = data, data / TABLE
         if not table.is_file():
-            raise ConfigError(
-                f"{table}: not found; a training folder holds a {TABLE} with a column file_name, a dataset of "
-                "save_to_disk, or *.tar"
-            )
+            names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*")) if _is_audio(path)]
+            self.clips = [_clip(name, {}) for name in names]
+            if not names:
+                raise ConfigError(
+                    f"{data}: holds no clips; audio files are needed, {TABLE} with a column file_name, a dataset of "
+                    "save_to_disk, *.parquet with a column audio, or *.tar"
+                )
+            return
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if not rows or "file_name" not in rows[0]:
@@ -134,14 +138,16 @@ class Shards:
 
 
 class SavedDataset:
-    """What `datasets.Dataset.save_to_disk` wrote: a column audio and, where there, text (or a like name) and kind."""
+    """What `datasets.Dataset.save_to_disk` wrote, or Parquet files as on the hub: a column audio and, where there, text
+    (or a like name) and kind."""
 
     def __init__(self, data: Path) -> None:
         try:
-            from datasets import Audio, load_from_disk
+            from datasets import Audio, Dataset, load_from_disk
         except ImportError as error:
-            raise ConfigError(f"{data}: is a saved dataset; pip install 'llmcodec[train]' to read it") from error
-        self._stamp, table = file_stamp(data), load_from_disk(str(data))
+            raise ConfigError(f"{data}: is a dataset; pip install 'llmcodec[train]' to read it") from error
+        self._stamp, files = file_stamp(data), sorted(map(str, data.glob("*.parquet")))
+        table = Dataset.from_parquet(files) if files else load_from_disk(str(data))
         if "audio" not in getattr(table, "column_names", ()):
             raise ConfigError(f"{data}: needs one split with a column audio; save_to_disk one split")
         self.rows = table.cast_column("audio", Audio(decode=False))
@@ -154,6 +160,10 @@ class SavedDataset:
 
     def stamp(self, clip: Clip) -> list[int] | None:
         return self._stamp
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in FILE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _clip(name: str, told: Mapping[str, Any]) -> Clip:

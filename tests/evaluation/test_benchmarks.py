@@ -34,7 +34,7 @@ def run(monkeypatch, capsys, tmp_path, checkpoint):
         return code, written, capsys.readouterr().out
 
     yield call
-    for name in ("_common", "codebook_use", "engine", "fewshot", "reconstruct", "relevance", "speed"):
+    for name in ("_common", "codebook_use", "engine", "fewshot", "reconstruct", "relevance", "speed", "tune"):
         sys.modules.pop(name, None)
 
 
@@ -50,6 +50,32 @@ def test_fewshot(run, sounds, tmp_path):
     assert first["setup"]["codec"]["name"] == "tiny"
     with pytest.raises(ConfigError, match="must be ways and shots"):
         run("fewshot", *options, "--settings", "two")
+
+
+def test_tune(run, sounds, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    script = importlib.import_module("tune")
+    lessons = []
+
+    def load(source):
+        model = FakeLLM()
+        model.name = Path(source).name
+        return model
+
+    def tune(model, base, drawn, out, *_):
+        lessons.extend(drawn)
+        out.mkdir()
+        (out / "log.json").write_text('[{"step": 1, "loss": "0.5"}, {"train_runtime": 1}]')
+
+    monkeypatch.setattr(script, "load_llm", load)
+    monkeypatch.setattr(script, "tune", tune)
+    options = ("--data", sounds, "--test", sounds, "--ways", 2, "--shots", 1, "--steps", 2, "--episodes", 3)
+    _, written, printed = run("tune", *options, "--without", "hum")
+    assert written["learned"]["labels"] == ["beep", "hiss"] and written["learned"]["clips"] == 8 and len(lessons) == 4
+    assert written["losses"] == [[1, 0.5]] and "llm tuned, direct" in printed
+    with pytest.raises(ConfigError, match="no clip has another label"):
+        run("tune", *options, "--only", "none/")
 
 
 def test_codebook_use(run, sounds):

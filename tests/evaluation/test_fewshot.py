@@ -145,3 +145,16 @@ def test_language_model_rows(sounds, codec):
         assert pair.only_method - pair.only_other == correct[pair.method] - correct[pair.other]
     assert report.to_markdown().count("McNemar") == 5
     assert report.setup["llm"] == "fake" and report.setup["layers"] == ["semantic", "coarse"]
+
+
+def test_several_language_models_answer_the_same_queries(sounds, codec):
+    one, other = FakeLLM(), FakeLLM(seed=1)
+    with pytest.raises(ConfigError, match="two language models are called fake"):
+        evaluate_fewshot(read_labelled(sounds), codec, [one, other], whisper=None)
+    other.name = "other"
+    report = evaluate_fewshot(read_labelled(sounds), codec, [one, other], episodes=6, whisper=None)
+    assert [row.method for row in report.rows[2:4]] == ["llm fake, knn", "llm other, knn"]
+    assert ("llm fake, knn", "llm other, knn") in [(pair.method, pair.other) for pair in report.comparisons]
+    assert report.setup["llm"] == "fake, other"
+    alone = evaluate_fewshot(read_labelled(sounds), codec, one, episodes=6, whisper=None)
+    assert alone.rows[2].accuracy == report.rows[2].accuracy

@@ -25,8 +25,8 @@ def test_an_interrupted_evaluation_goes_on_with_the_same_result(sounds, codec, t
     asked = []
     again = bench(sounds, codec)
     for judge in again.judges.values():
-        scores = judge.scores
-        judge.scores = lambda queries, scores=scores: asked.append(1) or scores(queries)
+        scores = judge.scorer.scores
+        judge.scorer.scores = lambda queries, scores=scores: asked.append(1) or scores(queries)
     resumed = again.run(episodes, resume=file)
     assert len(asked) == 6
     assert resumed.answers == whole.answers
