@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             generator.sampling = Sampling(temperature=0.8, seed=arguments.seed + number)
             for label in held:
                 made["generated"].append((label, generator.generate(label, arguments.seconds).wave))
-                real = beginning(held[label][number % len(held[label])])
-                made["codec resynthesis"].append((label, codec.decode(codec.encode(real))[0]))
+                wave = beginning(held[label][number % len(held[label])])
+                made["codec resynthesis"].append((label, codec.decode(codec.encode(wave))[0]))
                 tell("generate", len(made["generated"]), arguments.each * len(held))
     names = [label for label, _ in made["generated"]]
     mixed = draw.sample([wave for _, wave in made["generated"]], len(names))
