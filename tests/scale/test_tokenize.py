@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 from llmcodec.audio import load_audio
+from llmcodec.codec import join_codes
 from llmcodec.errors import ConfigError
 from llmcodec.scale import Tokenization
 
@@ -58,7 +59,8 @@ def test_rows_are_the_codes_of_each_clip(clips, codec_folder, tiny_codec, tmp_pa
         if name in ("nan.wav", "deep/broken.wav"):
             assert name in row["error"] and str(clips) not in row["error"] and row["semantic"] is None
             continue
-        codes = tiny_codec.encode(load_audio(clips / name))
+        wave = load_audio(clips / name)
+        codes = join_codes(list(tiny_codec.stream_encode([wave]))) if "long" in name else tiny_codec.encode(wave)
         assert row["error"] is None and row["samples"] == int(codes.samples) and len(row["sha256"]) == 64
         for layer, found in zip(tiny_codec.layer_names, codes.layers, strict=True):
             assert row[layer] == found[0].tolist() and row[f"{layer}_length"] == found.shape[1]
