@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from llmcodec.audio import load_audio, save_audio
     from llmcodec.codec import AudioCodes, LLMCodec
     from llmcodec.errors import AudioError, ConfigError, LLMCodecError, ModelError, PromptError
+    from llmcodec.generation import Enhancer, FewShotGenerator
     from llmcodec.icl import FewShotClassifier
     from llmcodec.llm import load_llm
     from llmcodec.prompting import load_template
@@ -22,7 +23,9 @@ __all__ = [
     "AudioCodes",
     "AudioError",
     "ConfigError",
+    "Enhancer",
     "FewShotClassifier",
+    "FewShotGenerator",
     "LLMCodec",
     "LLMCodecError",
     "ModelError",
@@ -39,6 +42,7 @@ _MODULES = {
     "audio": ("load_audio", "save_audio"),
     "codec": ("AudioCodes", "LLMCodec"),
     "errors": ("AudioError", "ConfigError", "LLMCodecError", "ModelError", "PromptError"),
+    "generation": ("Enhancer", "FewShotGenerator"),
     "icl": ("FewShotClassifier",),
     "llm": ("load_llm",),
     "prompting": ("load_template",),

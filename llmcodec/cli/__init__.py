@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 import llmcodec
-from llmcodec.cli import classify, codes, convert, demo, evaluate, export, harness, models, tokenize, train, tune, words
+from llmcodec.cli import (
+    classify,
+    codes,
+    convert,
+    demo,
+    enhance,
+    evaluate,
+    export,
+    harness,
+    models,
+    speak,
+    tokenize,
+    train,
+    tune,
+    words,
+)
 from llmcodec.cli.common import ErrorLine
 
 app = typer.Typer(
@@ -38,6 +53,8 @@ def _options(
 app.command()(demo.demo)
 app.command()(classify.classify)
 app.command()(words.words)
+app.command()(speak.speak)
+app.command()(enhance.enhance)
 app.command()(codes.encode)
 app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)

@@ -124,6 +124,17 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         self.check(codes)
         return streaming.stream_decode(self._decode_batch, codes, self.config, self.decoder.reach)
 
+    def decode_pieces(self, pieces: Iterable[AudioCodes]) -> Iterator[Tensor]:
+        """Codes of one clip as they come, in pieces of whole units (but for the last) -> its waveform in pieces, each
+        as soon as no later code can change it; joined, it equals `decode`."""
+
+        def checked() -> Iterator[AudioCodes]:
+            for piece in pieces:
+                self.check(piece)
+                yield piece
+
+        return streaming.decode_pieces(self._decode_batch, checked(), self.config, self.decoder.reach)
+
     def check(self, codes: AudioCodes) -> None:
         """ModelError when `codes` cannot be of this codec."""
         codes.check(self.strides, [len(vocabulary) for vocabulary in self.vocabularies], self.config.frame_samples)

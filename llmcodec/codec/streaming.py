@@ -66,6 +66,31 @@ def stream_decode(
         yield wave[start - low : min(start + block, samples) - low]
 
 
+def decode_pieces(
+    decode: Callable[[AudioCodes, int], list[Tensor]], pieces: Iterable[AudioCodes], config: CodecConfig, reach: int
+) -> Iterator[Tensor]:
+    """Successive pieces of one clip's codes, of whole units but for the last -> its waveform [t], as soon as no later
+    code can change it."""
+    unit = config.unit_samples
+    margin = -(-reach // config.frames_multiple) * unit
+    held: AudioCodes | None = None  # codes from sample `start` on
+    start = done = size = 0
+    for piece in pieces:
+        if size % unit:
+            raise AudioError(f"a piece of codes before the last must have whole units of {unit} samples")
+        held = piece if held is None else join_codes([held, piece])
+        size += int(piece.samples)
+        end = (size - margin) // unit * unit
+        if end > done:
+            wave = decode(held, start // config.frame_samples)[0]
+            yield wave[done - start : end - start]
+            done = end
+            keep = max(0, done - margin)
+            held, start = _cut(held, keep - start, size - start, config), keep
+    if held is not None and size > done:
+        yield decode(held, start // config.frame_samples)[0][done - start :]
+
+
 def join_codes(pieces: Sequence[AudioCodes]) -> AudioCodes:
     """Successive pieces of one clip -> the clip."""
     if not pieces:

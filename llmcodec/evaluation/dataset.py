@@ -86,7 +86,7 @@ def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder
     elif (path / TASK).is_file():
         root, rows = path, [TableRow(*row) for row in enumerate(read_superb(path), 1)]
     elif path.is_dir() and not (path / METADATA).exists():
-        root, rows = path, _rows_of_subfolders(path)
+        root, rows = path, rows_of_subfolders(path)
     else:
         if path.is_dir():
             source, column = path / METADATA, "file_name"
@@ -162,7 +162,8 @@ def audio_files(folder: PathLike) -> tuple[Path, ...]:
     return found
 
 
-def _rows_of_subfolders(folder: Path) -> list[TableRow]:
+def rows_of_subfolders(folder: Path) -> list[TableRow]:
+    """Columns file and label of the clips of a folder with one sub-folder per label. ConfigError: it has none."""
     rows: list[TableRow] = []
     for label in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         clips = sorted(path for path in label.iterdir() if _is_audio(path))

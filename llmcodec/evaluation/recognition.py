@@ -47,6 +47,7 @@ class WhisperJudge:
         if missing:
             raise ModelError(f"{name_or_path}: its tokenizer lacks <|{missing[0]}|>; a multilingual Whisper is needed")
         start, english, transcribe, plain, end = [known[f"<|{name}|>"] for name in names]
+        self._head, self._end = [start, english, transcribe, plain], end
         settings = {  # a folder's generation_config.json may lack what the hub's has
             "is_multilingual": True, "lang_to_id": {"<|en|>": english}, "task_to_id": {"transcribe": transcribe},
             "decoder_start_token_id": start, "no_timestamps_token_id": plain, "eos_token_id": end, "pad_token_id": end,
@@ -75,3 +76,35 @@ class WhisperJudge:
             torch.manual_seed(seed)
             rows = self.model.generate(**heard, language="en", task="transcribe", **(_FALLBACK if fallback else {}))
         return [str(text).strip() for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    @torch.inference_mode()
+    def choose(self, waves: Sequence[Tensor], texts: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Waveforms as for `transcribe` -> which of `texts` each most likely says, and its greedy transcript.
+
+        A text's likelihood is that of its tokens, written small and large, to the end of the transcript, the likelier
+        of the two.
+        """
+        from transformers.modeling_outputs import BaseModelOutput
+
+        written = [(number, form) for number, text in enumerate(texts) for form in (text.lower(), text.capitalize())]
+        rows = [self.tokenizer.encode(" " + form, add_special_tokens=False) + [self._end] for _, form in written]
+        longest = max(map(len, rows))
+        tokens = torch.tensor([[*self._head, *row] + [self._end] * (longest - len(row)) for row in rows])
+        mask = torch.tensor([[1.0] * len(row) + [0.0] * (longest - len(row)) for row in rows])
+        chosen, heard = [], []
+        for wave in waves:
+            inputs = self.extractor([wave.numpy()], sampling_rate=self.sample_rate, return_tensors="pt").to(self.device)
+            encoded = self.model.model.encoder(inputs["input_features"])[0]
+            logits = self.model(
+                encoder_outputs=BaseModelOutput(encoded.expand(len(rows), -1, -1)),
+                decoder_input_ids=tokens.to(self.device),
+            ).logits.float()
+            each = logits[:, len(self._head) - 1 : -1].log_softmax(-1)
+            each = each.gather(-1, tokens[:, len(self._head) :, None].to(self.device))[..., 0].cpu()
+            chosen.append(texts[written[int((each * mask).sum(1).argmax())][0]])
+            ids = self.model.generate(
+                encoder_outputs=BaseModelOutput(encoded), language="en", task="transcribe",
+                attention_mask=torch.ones(1, encoded.shape[1], device=self.device), max_length=len(self._head) + 24,
+            )  # fmt: skip
+            heard.append(str(self.tokenizer.decode(ids[0], skip_special_tokens=True)).strip())
+        return chosen, heard

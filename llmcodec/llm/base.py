@@ -1,14 +1,17 @@
-"""What a frozen language model promises: token ids in, log-probabilities out."""
+"""What a frozen language model promises: token ids in, log-probabilities or further ids out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from llmcodec.errors import PromptError
+
+if TYPE_CHECKING:
+    from llmcodec.llm.decoding import Generation, Request, Sampling, Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class Prefix:
 
 @runtime_checkable
 class FrozenLLM(Protocol):
-    """A language model that only scores. Log-probabilities are natural logarithms, float32, on the CPU.
+    """A language model that is never trained. Log-probabilities are natural logarithms, float32, on the CPU.
 
     An empty prefix stands for bos (or, in models without one, their end-of-text token), so that every token has a
     probability. Nothing else is added to the ids that come in. Every method that takes ids raises PromptError for an id
@@ -55,6 +58,10 @@ class FrozenLLM(Protocol):
         """Run each prefix once, in batches, and keep what scoring needs."""
         ...
 
+    def extend(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Prefix]:
+        """Each prefix with ids behind it, as `prepare` gives the whole; only the ids are run, in batches."""
+        ...
+
     def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """Log-probability of each token of each continuation, given its prefix and the tokens before it.
 
@@ -73,6 +80,18 @@ class FrozenLLM(Protocol):
 
     def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
         """Log-probabilities of the token behind each prefix: float32 [N, V]."""
+        ...
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling = ...) -> list[list[Generation]]:
+        """Continue each prefix by ids that its schedule allows, in batches; default: greedily.
+
+        Returns `sampling.candidates` generations for each request, best first if they come from beams (fewer, where
+        the schedule allows no more). The prefixes stay as they are; a batch of n equals n singles.
+        """
+        ...
+
+    def stream(self, prefix: Prefix, schedule: Schedule, sampling: Sampling = ...) -> Iterator[tuple[int, float]]:
+        """The ids of the one generation, and their log-probabilities, each as soon as it is known."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,17 @@ from torch import Tensor
 
 from llmcodec.errors import ModelError
 from llmcodec.llm.base import Prefix, check_fits, checked_ids
+from llmcodec.llm.decoding import (
+    GREEDY,
+    Generation,
+    Request,
+    Sampling,
+    Schedule,
+    Search,
+    check_stream,
+    checked_requests,
+    searched,
+)
 from llmcodec.vocabulary import Vocabulary
 
 _BOS = 256  # behind the 256 byte tokens
@@ -67,6 +78,10 @@ class FakeLLM:
         """See FrozenLLM."""
         return [self._prepare(ids) for ids in prefixes]
 
+    def extend(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Prefix]:
+        """See FrozenLLM."""
+        return [self._prepare(ids, prefix) for prefix, ids in pairs]
+
     def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """See FrozenLLM."""
         results = []
@@ -101,13 +116,40 @@ class FakeLLM:
         rows = [prefix.next_logprobs for prefix in self.prepare(prefixes)]
         return torch.stack(rows) if rows else torch.zeros(0, self.vocab_size)
 
-    def _prepare(self, prefix_ids: Sequence[int]) -> Prefix:
-        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or [_BOS]
-        check_fits(len(ids), 0, self.max_context, self.name)
-        state = _State(torch.zeros(self.vocab_size))
+    def generate(self, requests: Sequence[Request], sampling: Sampling = GREEDY) -> list[list[Generation]]:
+        """See FrozenLLM."""
+        checked_requests(requests, self.max_context, self.vocab_size, self.name)
+        each = 1 if sampling.beams > 1 else sampling.candidates
+        results: list[list[Generation]] = []
+        for request in requests:
+            found: list[Generation] = []
+            for candidate in range(each):
+                *_, last = self._search(request, sampling, candidate)
+                found += last.results(0, sampling.candidates // each)
+            results.append(found)
+        return results
+
+    def stream(self, prefix: Prefix, schedule: Schedule, sampling: Sampling = GREEDY) -> Iterator[tuple[int, float]]:
+        """See FrozenLLM."""
+        check_stream(sampling)
+        checked_requests([(prefix, schedule)], self.max_context, self.vocab_size, self.name)
+        for search in self._search((prefix, schedule), sampling, 0):
+            yield int(search.tokens[0, -1]), float(search.logprobs[0, -1])
+
+    def _search(self, request: Request, sampling: Sampling, candidate: int) -> Iterator[Search]:
+        prefix, schedule = request
+        search = Search([schedule], [sampling.seed + candidate], sampling)
+        first = prefix.next_logprobs.expand(sampling.beams, -1)
+        return searched(_Rows(self, [prefix.state] * sampling.beams), first, search)
+
+    def _prepare(self, prefix_ids: Sequence[int], behind: Prefix | None = None) -> Prefix:
+        ids = checked_ids(prefix_ids, self.vocab_size, self.name) or ([] if behind else [_BOS])
+        before = behind.ids if behind else ()
+        check_fits(len(before), len(ids), self.max_context, self.name)
+        state = copy.deepcopy(behind.state) if behind else _State(torch.zeros(self.vocab_size))
         for token in ids:
             self._read(state, token)
-        return Prefix(tuple(ids), self._next(state), state)
+        return Prefix((*before, *ids), self._next(state), state)
 
     def _read(self, state: _State, token: int) -> None:
         state.counts *= _DECAY
@@ -120,3 +162,17 @@ class FakeLLM:
         for token in state.followers.get(state.last, ()):
             weights[token] += _FOLLOWED
         return (weights / weights.sum()).log()
+
+
+class _Rows:
+    """States read on token by token; meets Continuation."""
+
+    def __init__(self, llm: FakeLLM, states: Sequence[_State]) -> None:
+        self._llm, self._states = llm, states
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """See Continuation."""
+        self._states = [copy.deepcopy(self._states[parent]) for parent in parents]
+        for state, token in zip(self._states, tokens, strict=True):
+            self._llm._read(state, token)
+        return torch.stack([self._llm._next(state) for state in self._states])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,26 +12,23 @@ from torch import Tensor
 
 from llmcodec.errors import ModelError, first_line
 from llmcodec.llm.base import Prefix, check_fits, checked_ids
+from llmcodec.llm.cached import Row, Rows, Run, opened
+from llmcodec.llm.decoding import (
+    GREEDY,
+    Generation,
+    Request,
+    Sampling,
+    Schedule,
+    Search,
+    check_stream,
+    checked_requests,
+    searched,
+)
+from llmcodec.llm.devices import device_named, dtype_named
 from llmcodec.models import quiet_loading
 
 _BYTE_LEVEL, _SENTENCEPIECE = "Ġ", "▁"  # how the two kinds of tokenizers write a leading space
 _STEP = 32  # tokens of each continuation that a pass should hold at least, before its batch grows
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """One pass over prefixes, padded on the left: keys and values, and which of them stand for a token [B, longest]."""
-
-    cache: Any
-    mask: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _Row:
-    """One prefix of a run: the state of a Prefix."""
-
-    run: _Run
-    place: int
 
 
 class TransformersLLM:
@@ -78,8 +73,8 @@ class TransformersLLM:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         load: Any = AutoModelForCausalLM.from_pretrained  # its types do not know output_loading_info
-        place = _device(device)
-        kind = _dtype(dtype, place)
+        place = device_named(device)
+        kind = dtype_named(dtype, place)
         try:
             with quiet_loading():
                 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -118,7 +113,7 @@ class TransformersLLM:
         for batch in self._batches(list(map(len, rows)), 0):
             logprobs, run = self._read([rows[i] for i in batch], keep=True)
             for place, i in enumerate(batch):
-                results[i] = Prefix(tuple(rows[i]), logprobs[place].clone(), _Row(run, place))
+                results[i] = Prefix(tuple(rows[i]), logprobs[place].clone(), Row(run, place))
         return [results[i] for i in range(len(rows))]
 
     def next_token_logprobs(self, prefixes: Sequence[Sequence[int]]) -> Tensor:
@@ -128,6 +123,22 @@ class TransformersLLM:
         for batch in self._batches(list(map(len, rows)), 0):
             result[batch] = self._read([rows[i] for i in batch], keep=False)[0]
         return result
+
+    def extend(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Prefix]:
+        """See FrozenLLM."""
+        rows = self._checked_pairs(pairs)
+        results = {i: pairs[i][0] for i, row in enumerate(rows) if not row}
+        for count in {len(row) for row in rows if row}:  # rows of one length need no padding between prefix and ids
+            alike = [row if len(row) == count else [] for row in rows]
+            for batch in self._batches_of_runs(pairs, alike):
+                prefixes = [pairs[i][0] for i in batch]
+                reader = Rows(self.model, prefixes)
+                logprobs = reader.read(self._pad([rows[i] for i in batch], left=False)[0])
+                run = reader.run
+                for place, i in enumerate(batch):
+                    ids = (*pairs[i][0].ids, *rows[i])
+                    results[i] = Prefix(ids, logprobs[place].clone(), Row(run, place))
+        return [results[i] for i in range(len(rows))]
 
     def log_likelihood(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[Tensor]:
         """See FrozenLLM."""
@@ -149,6 +160,32 @@ class TransformersLLM:
             results[batch] += self._expected([pairs[i][0] for i in batch], [rows[i] for i in batch], chosen).cpu()
         return results / torch.tensor([[len(row) + 1] for row in rows])
 
+    def generate(self, requests: Sequence[Request], sampling: Sampling = GREEDY) -> list[list[Generation]]:
+        """See FrozenLLM."""
+        checked_requests(requests, self.max_context, self.vocab_size, self.name)
+        each = 1 if sampling.beams > 1 else sampling.candidates
+        units = [(prefix, schedule.steps) for prefix, schedule in requests for _ in range(each)]
+        results: list[list[Generation]] = [[] for _ in requests]
+        for batch in self._batches_of_runs(units, [list(steps) for _, steps in units], rows_each=sampling.beams):
+            batch.sort()
+            search = self._search([requests[unit // each] for unit in batch], [unit % each for unit in batch], sampling)
+            *_, last = search
+            for place, unit in enumerate(batch):
+                results[unit // each] += last.results(place, sampling.candidates // each)
+        return results
+
+    def stream(self, prefix: Prefix, schedule: Schedule, sampling: Sampling = GREEDY) -> Iterator[tuple[int, float]]:
+        """See FrozenLLM."""
+        check_stream(sampling)
+        checked_requests([(prefix, schedule)], self.max_context, self.vocab_size, self.name)
+        for search in self._search([(prefix, schedule)], [0], sampling):
+            yield int(search.tokens[0, -1]), float(search.logprobs[0, -1])
+
+    def _search(self, units: Sequence[Request], candidates: Sequence[int], sampling: Sampling) -> Iterator[Search]:
+        prefixes = [prefix for prefix, _ in units for _ in range(sampling.beams)]
+        search = Search([schedule for _, schedule in units], [sampling.seed + n for n in candidates], sampling)
+        return searched(Rows(self.model, prefixes), torch.stack([one.next_logprobs for one in prefixes]), search)
+
     def _checked_pairs(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[list[int]]:
         rows = [checked_ids(row, self.vocab_size, self.name) for _, row in pairs]
         for (prefix, _), row in zip(pairs, rows, strict=True):
@@ -156,16 +193,17 @@ class TransformersLLM:
         return rows
 
     def _batches_of_runs(
-        self, pairs: Sequence[tuple[Prefix, Sequence[int]]], rows: Sequence[list[int]]
+        self, pairs: Sequence[tuple[Prefix, Sequence[int]]], rows: Sequence[list[int]], rows_each: int = 1
     ) -> Iterator[list[int]]:
-        """Places of pairs with tokens to read, in batches whose prefixes come from one run."""
+        """Places of pairs with tokens to read, in batches whose prefixes come from one run; rows_each: how many rows of
+        a batch a pair takes."""
         runs: dict[int, list[int]] = {}
         for i, (prefix, _) in enumerate(pairs):
             if rows[i]:
                 runs.setdefault(id(prefix.state.run), []).append(i)
         for members in runs.values():
             longest = pairs[members[0]][0].state.run.mask.shape[1]
-            for places in self._batches([len(rows[i]) for i in members], longest):
+            for places in self._batches([len(rows[i]) for i in members], longest, rows_each):
                 yield [members[place] for place in places]
 
     def _checked_prefixes(self, prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -174,7 +212,7 @@ class TransformersLLM:
         return rows
 
     @torch.inference_mode()
-    def _read(self, rows: list[list[int]], keep: bool) -> tuple[Tensor, _Run]:
+    def _read(self, rows: list[list[int]], keep: bool) -> tuple[Tensor, Run]:
         """Log-probabilities [B, V] of the token behind each row, on the CPU, and the run; its cache only if to keep."""
         tokens, mask = self._pad(rows, left=True)
         output = self.model(
@@ -184,7 +222,7 @@ class TransformersLLM:
             use_cache=keep,
             logits_to_keep=1,
         )
-        return output.logits[:, -1].float().log_softmax(-1).cpu(), _Run(output.past_key_values, mask)
+        return output.logits[:, -1].float().log_softmax(-1).cpu(), Run(output.past_key_values, mask)
 
     @torch.inference_mode()
     def _score(self, prefixes: list[Prefix], rows: list[list[int]]) -> Tensor:
@@ -216,12 +254,9 @@ class TransformersLLM:
         batch, longest = tokens.shape
         if not longest:
             return
-        run: _Run = prefixes[0].state.run
-        places = torch.tensor([prefix.state.place for prefix in prefixes], device=tokens.device)
-        cache = copy.deepcopy(run.cache)  # a pass writes into it
-        cache.batch_select_indices(places)
-        mask = torch.cat([run.mask[places], mask], dim=1)
-        start = run.mask.shape[1]
+        cache, read = opened(prefixes)
+        mask = torch.cat([read, mask], dim=1)
+        start = read.shape[1]
         positions = torch.tensor([[len(prefix)] for prefix in prefixes]) + torch.arange(longest)
         positions = positions.to(tokens.device)
         step = max(1, self.batch_logits // (batch * self.vocab_size))
@@ -236,14 +271,14 @@ class TransformersLLM:
             )
             yield begin, output.logits
 
-    def _batches(self, lengths: Sequence[int], prefix: int) -> Iterator[list[int]]:
+    def _batches(self, lengths: Sequence[int], prefix: int, rows_each: int = 1) -> Iterator[list[int]]:
         """Places of rows of those lengths, longest first, in batches that keep to both bounds (or hold one row)."""
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         while order:
             longest = lengths[order[0]]
             by_tokens = self.batch_tokens // (prefix + longest)
             by_logits = self.batch_logits // (self.vocab_size * min(longest, _STEP))
-            size = max(1, min(by_tokens, by_logits))
+            size = max(1, min(by_tokens, by_logits) // rows_each)
             yield order[:size]
             order = order[size:]
 
@@ -278,33 +313,3 @@ class TransformersLLM:
         words = {text[1:]: i for text, (_, i) in zip(texts, pairs, strict=True) if text.startswith(" ")}
         # A replacement character is what incomplete UTF-8 decodes to.
         return {w: i for w, i in words.items() if w and w.isprintable() and " " not in w and "\ufffd" not in w}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ModelError(f"device {name!r} is unknown: use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"device {name!r} is not on this machine, which has {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" or _cpu_has_bfloat16() else torch.float32
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in kinds:
-        raise ModelError(f"dtype {name!r} is unknown: use auto, {', '.join(kinds)}")
-    return kinds[name]
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU computes in bfloat16 (AVX-512 BF16, AMX or Arm), rather than emulating it slowly."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(info.read_text().split())
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check)

@@ -148,3 +148,23 @@ def test_codes_of_no_samples_are_refused(each_codec, samples):
 def test_a_decoded_stream_is_of_one_clip(each_codec, sound):
     with pytest.raises(AudioError, match="one clip, not of 2"):
         list(each_codec.stream_decode(each_codec.encode([sound(500), sound(600)])))
+
+
+@pytest.mark.parametrize("frames", [1, 4, 9, 61, 200])
+def test_pieces_of_codes_decode_to_the_whole(each_codec, sound, frames):
+    codec = each_codec
+    codes = codec.encode(sound(frames * codec.config.frame_samples - 7))
+    unit, pieces = codec.config.frames_multiple, []
+    for start in range(0, frames, unit):
+        layers = tuple(
+            row[:, start // stride : -(-min(start + unit, frames) // stride)]
+            for row, stride in zip(codes.layers, codec.strides, strict=True)
+        )
+        end = min((start + unit) * codec.config.frame_samples, int(codes.samples))
+        pieces.append(AudioCodes(layers, torch.tensor([end - start * codec.config.frame_samples])))
+    waves = list(codec.decode_pieces(pieces))
+    assert torch.allclose(torch.cat(waves), codec.decode(codes)[0], atol=1e-5)
+    assert len(waves) > 1 or frames < 200
+    assert list(codec.decode_pieces([])) == []
+    with pytest.raises(AudioError, match="whole units"):
+        list(codec.decode_pieces([codec.encode(sound(100)), codec.encode(sound(100))]))

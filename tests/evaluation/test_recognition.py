@@ -81,3 +81,14 @@ def test_other_models_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="cannot load the speech recogniser"):
         WhisperJudge(str(tmp_path / "empty"))
+
+
+def test_one_of_several_texts_is_chosen_by_its_likelihood(tmp_path):
+    judge = WhisperJudge(whisper(tmp_path, SPECIAL))
+    waves = [torch.randn(count, generator=torch.Generator().manual_seed(count)) for count in (8_000, 20_000)]
+    texts = ["b", "cd", "e"]
+    chosen, heard = judge.choose(waves, texts)
+    assert len(chosen) == 2 and set(chosen) <= set(texts)
+    full = judge.transcribe(waves, fallback=False)
+    assert all(long.startswith(text) for long, text in zip(full, heard, strict=True))
+    assert judge.choose(waves[1:], texts) == (chosen[1:], heard[1:])

@@ -52,6 +52,20 @@ def test_prefixes_prepared_together_equal_those_prepared_alone(llm):
     assert llm.log_likelihood([]) == []
 
 
+def test_an_extended_prefix_equals_the_whole(llm):
+    prefixes = llm.prepare([PREFIX, PREFIX[:4], []])
+    pairs = [(prefix, ids) for prefix in prefixes for ids in CONTINUATIONS]
+    before = score(llm, PREFIX, CONTINUATIONS)
+    for (prefix, ids), found in zip(pairs, llm.extend(pairs), strict=True):
+        whole = llm.prepare([[*prefix.ids, *ids]])[0]
+        assert found.ids == whole.ids and close(found.next_logprobs, whole.next_logprobs)
+        assert close(llm.log_likelihood([(found, [20, 40])])[0], llm.log_likelihood([(whole, [20, 40])])[0])
+    again = llm.log_likelihood([(prefixes[0], ids) for ids in CONTINUATIONS])
+    assert all(close(a, b) for a, b in zip(before, again, strict=True))
+    with pytest.raises(PromptError, match="65 tokens"):
+        llm.extend([(prefixes[0], [20] * 53)])
+
+
 def test_scoring_leaves_the_prefix_as_it_was(llm):
     prefix = llm.prepare([PREFIX])[0]
     pairs = [(prefix, ids) for ids in CONTINUATIONS]

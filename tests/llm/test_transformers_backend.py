@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from llmcodec.errors import ModelError
-from llmcodec.llm import TransformersLLM, transformers_backend
-from llmcodec.llm.transformers_backend import _cpu_has_bfloat16, _dtype
+from llmcodec.llm import TransformersLLM, devices
+from llmcodec.llm.devices import _cpu_has_bfloat16, dtype_named
 
 PREFIX = [20, 21, 22, 20, 21, 23, 24, 20, 21, 25, 26, 27]
 CONTINUATIONS = [[22, 20, 30], [40], [20 + 7 * i % 30 for i in range(20)], [31] * 9]
@@ -134,13 +134,13 @@ def test_missing_weights_are_refused(tiny, tmp_path):
 def test_auto_is_bfloat16_where_the_cpu_computes_in_it(flags, kind, tmp_path, monkeypatch):
     info = tmp_path / "cpuinfo"
     info.write_text(f"processor : 0\nflags : fpu {flags}\n")
-    monkeypatch.setattr(transformers_backend, "Path", lambda _: info)
-    assert _dtype("auto", torch.device("cpu")) == kind
-    assert _dtype("auto", torch.device("cuda")) == torch.bfloat16
+    monkeypatch.setattr(devices, "Path", lambda _: info)
+    assert dtype_named("auto", torch.device("cpu")) == kind
+    assert dtype_named("auto", torch.device("cuda")) == torch.bfloat16
 
 
 def test_the_cpu_is_asked_of_torch_where_there_is_no_cpuinfo(tmp_path, monkeypatch):
-    monkeypatch.setattr(transformers_backend, "Path", lambda _: tmp_path / "absent")
+    monkeypatch.setattr(devices, "Path", lambda _: tmp_path / "absent")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     assert _cpu_has_bfloat16()

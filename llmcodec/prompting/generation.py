@@ -1,0 +1,187 @@
+"""Prompts whose continuation is audio: templates with {input} and {words}, and the layout of words in time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from llmcodec.errors import ConfigError
+from llmcodec.llm import FrozenLLM, Schedule
+from llmcodec.prompting.builder import ClipCodes, Ids
+from llmcodec.userfile import parse_yaml, read_yaml
+from llmcodec.vocabulary import Vocabulary
+
+INPUT, WORDS = "{input}", "{words}"
+_PROMPTS = files("llmcodec") / "prompts" / "generation"
+Text = Annotated[str, Field(min_length=1)]
+
+
+class GenerationTemplate(BaseModel):
+    """How a language model is asked for audio.
+
+    input: "text" or "audio", what {input} stands for.
+    instruction: text before the demonstrations. May be empty.
+    demonstration: text with {input}, then {words}: the words of the audio to be learned. A query is the same text and
+        ends where {words} begins.
+    order: "layers" writes one layer of a clip after another; "interleaved" writes for each unit of time the words of
+        all layers, so that audio can be decoded while words come.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Text
+    description: Text
+    input: Literal["text", "audio"]
+    instruction: str = ""
+    demonstration: str
+    order: Literal["layers", "interleaved"]
+
+    @property
+    def head(self) -> str:
+        """Text of a demonstration before its input."""
+        return self.demonstration.partition(INPUT)[0]
+
+    @property
+    def lead(self) -> str:
+        """Text between input and words."""
+        return self.demonstration.partition(INPUT)[2].partition(WORDS)[0]
+
+    @property
+    def tail(self) -> str:
+        """Text behind the words."""
+        return self.demonstration.partition(WORDS)[2]
+
+    @field_validator("demonstration")
+    @classmethod
+    def _check_demonstration(cls, text: str) -> str:
+        for placeholder in (INPUT, WORDS):
+            if text.count(placeholder) != 1:
+                raise ValueError(f"must hold {placeholder} once, has it {text.count(placeholder)} times")
+        if text.index(INPUT) > text.index(WORDS):
+            raise ValueError(f"{INPUT} must come before {WORDS}")
+        return text
+
+    @model_validator(mode="after")
+    def _check_lead(self) -> GenerationTemplate:
+        if not self.lead.strip():
+            raise ValueError(f"demonstration: text is needed between {INPUT} and {WORDS}")
+        return self
+
+
+def generation_template_names() -> list[str]:
+    """Names of the templates inside the package that generate audio, sorted."""
+    return sorted(Path(entry.name).stem for entry in _PROMPTS.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_generation_template(name_or_path: str | os.PathLike[str]) -> GenerationTemplate:
+    """A template of the package by name, or any other by the path of its YAML file. ConfigError names the mistake."""
+    named = str(name_or_path)
+    if named in generation_template_names():
+        return parse_yaml((_PROMPTS / f"{named}.yaml").read_text(encoding="utf-8"), f"{named}.yaml", GenerationTemplate)
+    if Path(named).suffix not in (".yaml", ".yml"):
+        known = ", ".join(generation_template_names())
+        raise ConfigError(f"{named}: no such template; use {known} or the path of a .yaml file")
+    return read_yaml(named, GenerationTemplate)
+
+
+class GenerationBuilder:
+    """Prompts of one template for one language model, and what may follow them.
+
+    vocabularies, strides: those of the codec's layers, in its order. ModelError if a word is no single token of `llm`.
+    """
+
+    def __init__(
+        self,
+        template: GenerationTemplate,
+        llm: FrozenLLM,
+        vocabularies: Sequence[Vocabulary],
+        strides: Sequence[int],
+        frame_samples: int,
+    ) -> None:
+        self.template, self.llm, self.frame_samples = template, llm, frame_samples
+        self.strides = tuple(strides)
+        self.tables = tuple(tuple(vocabulary.token_ids(llm)) for vocabulary in vocabularies)
+        self._codes = [{token: code for code, token in enumerate(table)} for table in self.tables]
+        self._start = [] if llm.bos_id is None else [llm.bos_id]
+        self._instruction, self._head = llm.tokenize(template.instruction), llm.tokenize(template.head)
+        self._lead, self._tail = llm.tokenize(template.lead), llm.tokenize(template.tail)
+
+    def order(self, samples: int) -> list[tuple[int, int]]:
+        """(layer, place in that layer) of every word of a clip of so many samples, in the order of the prompt."""
+        frames = -(-samples // self.frame_samples)
+        places = [(layer, place) for layer, stride in enumerate(self.strides) for place in range(-(-frames // stride))]
+        if self.template.order == "layers":
+            return places
+        unit = max(self.strides)
+        return sorted(places, key=lambda entry: (entry[1] * self.strides[entry[0]] // unit, entry))
+
+    def schedule(self, samples: int, shown: Sequence[ClipCodes] = (), window: int = 0) -> Schedule:
+        """What may follow a query, for a clip of so many samples: any word of the layer whose turn it is, or, with
+        clips that are `shown`, those that one holds at the same share of its length, `window` places more or less."""
+        order = self.order(samples)
+        if not shown:
+            return Schedule(self.tables, tuple(layer for layer, _ in order))
+        counts = [0] * len(self.strides)
+        for layer, _ in order:
+            counts[layer] += 1
+        rows = [[layer[0].tolist() for layer in codes.layers] for codes in shown]
+        tables: dict[tuple[int, ...], int] = {}
+        steps = []
+        for layer, place in order:
+            held = set()
+            for clip in rows:
+                middle = (2 * place + 1) * len(clip[layer]) // (2 * counts[layer])
+                held.update(clip[layer][max(0, middle - window) : middle + window + 1])
+            table = tuple(sorted(self.tables[layer][code] for code in held))
+            steps.append(tables.setdefault(table, len(tables)))
+        return Schedule(tuple(tables), tuple(steps))
+
+    def word_ids(self, codes: ClipCodes, samples: int) -> Ids:
+        """Token ids of one clip's words in the order of the prompt."""
+        rows = [layer[0].tolist() for layer in codes.layers]
+        return [self.tables[layer][rows[layer][place]] for layer, place in self.order(samples)]
+
+    def layers(self, ids: Sequence[int], samples: int) -> tuple[torch.Tensor, ...]:
+        """The reverse of `word_ids`: a long tensor [1, T_l] per layer."""
+        rows: list[list[int]] = [[] for _ in self.strides]
+        for token, (layer, _) in zip(ids, self.order(samples), strict=True):
+            rows[layer].append(self.code(layer, token))
+        return tuple(torch.tensor([row], dtype=torch.long) for row in rows)
+
+    def code(self, layer: int, token: int) -> int:
+        """The code whose word in that layer is that token."""
+        return self._codes[layer][token]
+
+    def input_ids(self, text: str) -> Ids:
+        """Token ids of a text in place of {input}."""
+        return self.llm.tokenize(text)
+
+    def demonstration(self, given: Sequence[int], words: Sequence[int]) -> Ids:
+        """Token ids of one demonstration; given: those of its input."""
+        return [*self._head, *given, *self._lead, *words, *self._tail]
+
+    def prefix(self, demonstrations: Sequence[Sequence[int]]) -> Ids:
+        """The demonstrations as a prompt begins with them."""
+        return [*self._start, *self._instruction, *chain.from_iterable(demonstrations)]
+
+    def query(self, given: Sequence[int]) -> Ids:
+        """What stands between the demonstrations and the words to come."""
+        return [*self._head, *given, *self._lead]
+
+    def fitting(self, demonstrations: Sequence[Sequence[int]], room: int) -> int:
+        """How many demonstrations, from the last back, the context holds beside `room` other tokens."""
+        left = self.llm.max_context - room - len(self.prefix([]))
+        count = 0
+        for block in reversed(demonstrations):
+            left -= len(block)
+            if left < 0:
+                break
+            count += 1
+        return count
