@@ -78,6 +78,8 @@ class Tokenization:
             raise ConfigError(f"{self.out}: is not empty; give a new folder")
         else:
             write_json(kept, plan)
+        for cut_off in self.out.glob(".*.parquet"):  # by a kill
+            cut_off.unlink()
         count = -(-len(clips) // self.per_shard)
         return [number for number in range(count) if not self.shard(number).exists()]
 
