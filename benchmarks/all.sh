@@ -3,7 +3,7 @@
 #
 #     LLMCODEC_MODELS=MODELS benchmarks/all.sh DEV
 #
-# DEV holds the audiofolders sounds, emotion, digits, keywords, speech; MODELS holds whisper-base, minilm-l6,
+# DEV holds the audiofolders sounds, emotion, digits, keywords, speech, noise; MODELS holds whisper-base, minilm-l6,
 # qwen2.5-0.5b and gemma3-270m. Results that exist already are kept; remove benchmarks/results/NAME.json to make one again.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -36,6 +36,10 @@ fewshot sounds-scorers sounds --episodes 100 \
     --scorer knn channel ensemble direct direct-orders direct-prompts direct-bare \
     direct-repeats direct-context direct-batch paper
 fewshot models sounds --llm smollm2-135m gemma3-270m qwen2.5-0.5b --episodes 200 --settings 2x1 5x1 --scorer knn direct
+once enhance enhance.py --speech "$dev/speech" --noise "$dev/noise"
+once speak speak.py --data "$dev/digits"
+once speak-qwen speak.py --data "$dev/digits" --llm qwen2.5-0.5b
+once text_to_audio text_to_audio.py --data "$dev/sounds"
 # What needs the training set: TRAIN=FOLDER benchmarks/all.sh DEV
 [ -z "${TRAIN:-}" ] || once tune tune.py --data "$TRAIN" --only esc10/ --without "dog bark" --test "$dev/sounds" \
     --settings 2x1 5x1

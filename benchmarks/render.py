@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import table
+from _generation_tables import enhance_table, speak_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -69,10 +70,13 @@ def main() -> None:
     ):
         if name in results:
             tables[name] = make(results[name])
+    for name, make in (("enhance", enhance_table), ("speak", speak_table), ("speak-qwen", speak_table)):
+        if name in results:
+            tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         filled = re.sub(
-            r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+            r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)",
             lambda found: found[1] + tables.get(found[2], "not measured yet") + "\n" + found[3],
             text,
             flags=re.DOTALL,

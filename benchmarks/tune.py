@@ -13,7 +13,7 @@ import json
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import _common
@@ -21,6 +21,7 @@ from fewshot import setting
 
 from llmcodec.errors import ConfigError
 from llmcodec.evaluation import FewShotEvaluation, LabelledFolder, draw_episodes, read_labelled
+from llmcodec.evaluation.dataset import METADATA, read_table
 from llmcodec.evaluation.fewshot import encode_clips
 from llmcodec.llm import llm_source, load_llm
 from llmcodec.models import locate
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     base, task = llm_source(arguments.llm and locate(arguments.llm)), load_template(arguments.template)
     frozen, settings = load_llm(base), TuneSettings(arguments.rank, arguments.steps, arguments.batch)
     builder = PromptBuilder(task, frozen, codec.vocabularies, codec.layer_names)
-    learned = chosen(read_labelled(arguments.data, "file"), tuple(arguments.only), arguments.without)
+    learned = chosen(arguments.data, tuple(arguments.only), arguments.without)
     with _common.progress() as tell, tempfile.TemporaryDirectory() as folder:
         codes = encode_clips(learned, codec, range(len(learned)), lambda done, total: tell("encode", done, total))
         words = {clip: builder.word_ids(row) for clip, row in codes.items()}
@@ -82,14 +83,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def chosen(folder: LabelledFolder, beginnings: tuple[str, ...], without: Sequence[str]) -> LabelledFolder:
-    """The clips whose name begins so, of other labels; pieces `NAME-a`, `NAME-b` of one recording are one group."""
-    pieces = tuple(re.sub(r"-[a-z]$", "", Path(name).stem) for name in folder.names)
-    rows = enumerate(zip(folder.names, folder.labels, strict=True))
-    kept = [clip for clip, (name, label) in rows if name.startswith(beginnings) and label not in without]
+def chosen(data: Path, beginnings: tuple[str, ...], without: Sequence[str]) -> LabelledFolder:
+    """The labelled clips of an audiofolder whose name begins so; pieces `NAME-a`, `NAME-b` of a recording are one
+    group."""
+    rows = [row.cells for row in read_table(data / METADATA, ("file_name",))]
+    kept = [
+        (data / row["file_name"], row["label"], re.sub(r"-[a-z]$", "", Path(row["file_name"]).stem))
+        for row in rows
+        if row["file_name"].startswith(beginnings) and row.get("label") and row["label"] not in without
+    ]
     if not kept:
-        raise ConfigError(f"{folder.root}: no clip has another label and a name that begins with {beginnings}")
-    return replace(folder, groups=pieces).subset(kept)
+        raise ConfigError(f"{data}: no clip has another label and a name that begins with {' or '.join(beginnings)}")
+    files, labels, groups = zip(*kept, strict=True)
+    return LabelledFolder(data, files, labels, groups, "recording")
 
 
 if __name__ == "__main__":

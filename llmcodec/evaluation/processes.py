@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import torch
+
 from llmcodec.errors import ConfigError
 
 Item = TypeVar("Item")
@@ -26,7 +28,7 @@ class Processes:
                 from accelerate import PartialState
             except ImportError as error:
                 raise ConfigError("several processes need accelerate: pip install 'llmcodec[train]'") from error
-            self.rank = PartialState().process_index
+            self.rank = PartialState(cpu=not torch.cuda.is_available()).process_index
 
     @property
     def first(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 FORMAT = "llmcodec-words-1"
-PLAN = "words.json"
+PLAN = "_words.json"  # readers of Parquet folders leave out what begins so
 BATCH_SECONDS = 60.0  # of audio that are encoded together
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Tokenization:
     A row is a clip: `file`, `samples` at the codec's rate, `sha256` of those samples, and for each layer its codes
     (`semantic`), how many (`semantic_length`) and as words with a space between (`semantic_words`). A clip that cannot
     be read has its reason in `error` and nothing else. The schema's metadata names the format and the codec, and holds
-    its vocabularies; `out/words.json` says what was asked for.
+    its vocabularies; `out/_words.json` says what was asked for.
 
     A shard depends on the clips and the codec alone, and is there whole or not at all; so a run that was cut off goes
     on where it was, and any number of workers give the same files. codec: folder or hub id, None: that in the package.
@@ -78,6 +78,8 @@ class Tokenization:
             raise ConfigError(f"{self.out}: is not empty; give a new folder")
         else:
             write_json(kept, plan)
+        for cut_off in self.out.glob(".*.parquet"):  # by a kill
+            cut_off.unlink()
         count = -(-len(clips) // self.per_shard)
         return [number for number in range(count) if not self.shard(number).exists()]
 
@@ -106,7 +108,7 @@ class Tokenization:
             try:
                 wave = self.source.read(clip)
             except AudioError as error:
-                rows[place]["error"] = str(error).removeprefix(f"{self.data}{os.sep}")
+                rows[place]["error"] = str(error).replace(f"{self.data}{os.sep}", "")
                 continue
             samples = (wave * 2**15).round().to(torch.int32).numpy().tobytes()
             rows[place] |= {"samples": len(wave), "sha256": sha256(samples).hexdigest()}
@@ -177,7 +179,7 @@ class Tokenization:
             return
         plan = Tokenization(self.data.resolve(), self.out.resolve(), self.codec, self.per_shard)
         rows = ray.data.from_items([{"shard": number} for number in missing], override_num_blocks=len(missing))
-        done = rows.map(_Worker, fn_constructor_args=(plan,), concurrency=workers, num_cpus=1)
+        done = rows.map(cast(Any, _Worker), fn_constructor_args=(plan,), concurrency=workers, num_cpus=1)
         yield from ((row["clips"], row["unread"]) for row in done.iter_rows())
 
 

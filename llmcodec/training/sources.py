@@ -152,7 +152,8 @@ class SavedDataset:
             raise ConfigError(f"{data}: needs one split with a column audio; save_to_disk one split")
         self.rows = table.cast_column("audio", Audio(decode=False))
         others = self.rows.remove_columns("audio")
-        self.clips = [_clip(str(number), row) for number, row in enumerate(others)]
+        told = others if others.column_names else [{}] * len(self.rows)
+        self.clips = [_clip(str(number), row) for number, row in enumerate(told)]
 
     def read(self, clip: Clip) -> Tensor:
         audio = self.rows[int(clip.file)]["audio"]

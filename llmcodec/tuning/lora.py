@@ -56,7 +56,6 @@ def tune(
     )  # fmt: skip
     torch.manual_seed(seed)
     model = get_peft_model(llm.model, config)
-    model.peft_config["default"].base_model_name_or_path = base
     checkpoints = out / CHECKPOINTS
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -83,7 +82,8 @@ def tune(
         trainer.train(resume_from_checkpoint=started)
     if trainer.is_world_process_zero():
         write_json(out / "log.json", trainer.state.log_history)
-        model.save_pretrained(str(out))
+        model.peft_config["default"].base_model_name_or_path = base
+        model.save_pretrained(str(out), save_embedding_layers=False)  # "auto" asks the hub
         shutil.rmtree(checkpoints)
 
 

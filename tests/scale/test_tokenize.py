@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 from llmcodec.audio import load_audio
+from llmcodec.codec import LLMCodec
 from llmcodec.errors import ConfigError
 from llmcodec.scale import Tokenization
 
@@ -46,7 +47,8 @@ def ignore(done, total):
     pass
 
 
-def test_rows_are_the_codes_of_each_clip(clips, codec_folder, tiny_codec, tmp_path):
+def test_rows_are_the_codes_of_each_clip(clips, codec_folder, tmp_path):
+    codec = LLMCodec.from_pretrained(codec_folder)  # half precision
     job, steps = Tokenization(clips, tmp_path / "out", codec_folder, per_shard=4), []
     assert job.run(lambda *step: steps.append(step)) == (11, 2) and steps[-1] == (3, 3)
     table = parquet.read_table(tmp_path / "out")
@@ -58,9 +60,9 @@ def test_rows_are_the_codes_of_each_clip(clips, codec_folder, tiny_codec, tmp_pa
         if name in ("nan.wav", "deep/broken.wav"):
             assert name in row["error"] and str(clips) not in row["error"] and row["semantic"] is None
             continue
-        codes = tiny_codec.encode(load_audio(clips / name))
+        codes = codec.encode(load_audio(clips / name))
         assert row["error"] is None and row["samples"] == int(codes.samples) and len(row["sha256"]) == 64
-        for layer, found in zip(tiny_codec.layer_names, codes.layers, strict=True):
+        for layer, found in zip(codec.layer_names, codes.layers, strict=True):
             assert row[layer] == found[0].tolist() and row[f"{layer}_length"] == found.shape[1]
             assert row[f"{layer}_words"].split() == [about["words"][layer][code] for code in row[layer]]
 

@@ -1,0 +1,54 @@
+"""Tables of audio out by demonstration, from what speak.py and enhance.py wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from _common import table
+
+GAINS = {"DNSMOS": 2, "SI-SDR": 1, "STOI": 3, "PESQ wb": 2}  # decimals
+
+
+def enhance_table(content: dict[str, Any]) -> str:
+    """One row per SNR and variant: gains over the noisy clip, whose own figures come first."""
+    rows = []
+    for row in content["rows"]:
+        plain = row["variant"] == "noisy"
+        cells = []
+        for name, digits in GAINS.items():
+            found = row["measures" if plain else "gains"][name]
+            form = f"{'' if plain else '+'}.{digits}f"
+            value, low, high = (format(found[key], form) for key in ("value", "low", "high"))
+            cells.append(f"{value} ({low} to {high})")
+        rows.append([f"{row['snr']:g} dB", row["variant"], *cells])
+    head = ["SNR", "variant", *(f"{name} (dB)" if name == "SI-SDR" else name for name in GAINS)]
+    return "\n".join([table(head, rows), "", f"{content['clips']} clips at each SNR, {content['pairs']} pairs shown."])
+
+
+def speak_table(content: dict[str, Any]) -> str:
+    """What Whisper hears in generated digits and in others, and the questions."""
+    rows = [
+        [row["what"], share(row["restricted"]), share(row["free"]), f"{row['dnsmos']['value']:.2f}",
+         row["restricted"]["n"]]
+        for row in content["rows"]
+    ]  # fmt: skip
+    asked = [
+        [f"level {row['level']}" if isinstance(row["level"], int) else row["level"], share(row["answer"]),
+         share(row["heard"]), row["refused"], row["answer"]["n"]]
+        for row in content["questions"]
+    ]  # fmt: skip
+    copies = content["copies"]
+    facts = (
+        f"{content['llm'].rsplit('/', 1)[-1]}, {content['shots']} recordings of each digit shown; of {copies['n']} "
+        f"generations {copies['exact']} are copies of a demonstration, word by word, {copies['nearly']} nearly; "
+        f"speaker similarity {content['speaker similarity']['value']:.2f}; "
+        f"{content['seconds per second']:.1f} s for a second of audio."
+    )
+    parts = [table(["", "one of the ten (%)", "freely heard (%)", "DNSMOS", "n"], rows), ""]
+    if asked:
+        parts += [table(["questions", "answered (%)", "answer heard (%)", "refused", "n"], asked), ""]
+    return "\n".join([*parts, facts])
+
+
+def share(found: dict[str, Any]) -> str:
+    return f"{100 * found['accuracy']:.0f} ({100 * found['low']:.0f}-{100 * found['high']:.0f})"
