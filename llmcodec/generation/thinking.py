@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from llmcodec.errors import PromptError
 from llmcodec.llm import FrozenLLM, Prefix
 
@@ -44,8 +46,6 @@ class Thinker:
         """The likeliest answer. PromptError: the model finds none of them probable, or the question does not fit."""
         asked = self.llm.extend([(self._shown, self.llm.tokenize(_question(question)))])[0]
         scores = [float(row.sum()) for row in self.llm.log_likelihood([(asked, ids) for ids in self._ids])]
-        import torch
-
         chances = torch.tensor(scores).softmax(0).tolist()
         covered = min(1.0, float(torch.tensor(scores).exp().sum()))
         found = Answer(self.answers[max(range(len(scores)), key=scores.__getitem__)],
