@@ -192,7 +192,7 @@ def mixtures(pairs: Sequence[tuple[Tensor, Tensor]], count: int) -> list[tuple[T
 
 
 def subtraction(power: Tensor) -> Tensor:
-    """Gains of power spectral subtraction (Berouti et al. 1979) for a spectrogram [F, bins]: noise is what stands in the
-    quietest fifth of a bin's frames."""
+    """Gains of power spectral subtraction (Berouti et al. 1979) for a spectrogram [F, bins]: noise is what stands in a
+    bin's quietest frames."""
     noise = 1.5 * power.quantile(STEADY, dim=0)
     return (1 - 2 * noise / power.clamp(min=1e-9)).clamp(min=0.05).sqrt()
