@@ -30,7 +30,7 @@ LLMOption = Annotated[
     str | None,
     typer.Option(
         "--llm",
-        help="Language model: a name, folder, hub id, or the address of vLLM (default: $LLMCODEC_LLM, else SmolLM2-135M)",
+        help="Language model: a name, folder, hub id, address of vLLM (default: $LLMCODEC_LLM or SmolLM2-135M)",
     ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (default: all cores)")]
