@@ -246,7 +246,8 @@ def _sentence(mistakes: Sequence[Any]) -> str:
     found = []
     for mistake in mistakes[:3]:
         field = ".".join(str(part) for part in mistake["loc"] if part != "body")
-        found.append(f"{field}: {mistake['msg']}" if field else mistake["msg"])
+        reason = "a file is needed, not text" if "UploadFile" in mistake["msg"] else mistake["msg"]
+        found.append(f"{field}: {reason}" if field else reason)
     return "; ".join(found)
 
 
