@@ -26,7 +26,7 @@ from llmcodec.webapp.limits import Limits
 from llmcodec.webapp.pool import Job, Pool, checkpoint
 
 T = TypeVar("T")
-CHUNK_SECONDS = 1.0  # read at once: bounds the memory of a file with very many channels
+CHUNK_SECONDS, CHUNK_SAMPLES = 10.0, 2**22  # read at once, at most; samples of all channels together
 CANDIDATES = 16
 KEPT = 8  # fitted classifiers
 TEXT_LENGTH = 1000  # characters of a text or label
@@ -182,9 +182,11 @@ class Service:
 
     def _pieces(self, path: Path) -> Iterator[Tensor]:
         """The samples of a clip; TooLong by its header, or when more come than that said."""
-        self._check_seconds(audio_info(path).seconds, str(path))
+        info = audio_info(path)
+        self._check_seconds(info.seconds, str(path))
+        chunk = min(CHUNK_SECONDS, CHUNK_SAMPLES / (info.sample_rate * info.channels))
         samples = 0
-        for piece in stream_audio(path, self.codec.sample_rate, CHUNK_SECONDS):
+        for piece in stream_audio(path, self.codec.sample_rate, chunk):
             checkpoint()
             samples += len(piece)
             self._check_seconds(samples / self.codec.sample_rate, str(path))

@@ -6,7 +6,7 @@ import pytest
 
 from llmcodec.webapp.pool import Busy, Cancelled, Job, Pool, TimedOut, checkpoint
 
-LONG = 60.0
+LONG = 600.0
 
 
 class Work:
