@@ -53,10 +53,11 @@ def post(app):
 
     def send(path, files=(), data=None, **request):
         with ExitStack() as opened:
-            parts = [
-                (field, (f"{field}.wav", content if isinstance(content, bytes) else opened.enter_context(open(content, "rb"))))
-                for field, content in files
-            ]  # fmt: skip
+
+            def body(content):
+                return content if isinstance(content, bytes) else opened.enter_context(open(content, "rb"))
+
+            parts = [(field, (f"{field}.wav", body(content))) for field, content in files]
             fields = {name: value for name, value in (data or {}).items() if value is not None}
             return asked(app, "POST", path, files=parts or None, data=fields, **request)
 
@@ -325,20 +326,22 @@ def test_a_failure_of_the_server_tells_nothing(post, refused, service, clip, mon
 class Client:
     """A client that sends a form and may go away at any point: the application's `receive` and `send`."""
 
-    def __init__(self, path, clip, fields=()):
+    def __init__(self, path, clip, whole=True):
         request = httpx.Request("POST", f"http://test{path}", files={"file": clip.read_bytes()})
-        self.body = request.read()
+        if path == "/v1/decode":
+            request.headers["Content-Type"] = "application/json"
+        self.body, self.whole = request.read(), whole
         self.scope = {
-            "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": path, "query_string": b"",
-            "headers": [(name.lower(), value) for name, value in request.headers.raw], "root_path": "",
-            "server": ("test", 80), "client": ("test", 1), "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": path,
+            "query_string": b"", "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "root_path": "", "server": ("test", 80), "client": ("test", 1), "asgi": {"spec_version": "2.3"},
         }  # fmt: skip
         self.sent, self.gone = [], asyncio.Event()
 
     async def receive(self):
         if self.body is not None:
             body, self.body = self.body, None
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": not self.whole}
         await self.gone.wait()
         return {"type": "http.disconnect"}
 
@@ -365,6 +368,17 @@ def test_a_client_that_goes_away_cancels_its_work(app, service, gate, clip, fold
         await task
         assert service.pool.load == queued and not folders()
         gate.open()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", ["/v1/encode", "/v1/decode"])
+def test_a_client_that_goes_away_while_it_sends_is_no_failure(app, clip, path):
+    async def scenario():
+        client = Client(path, clip(3), whole=False)
+        client.gone.set()
+        await app(client.scope, client.receive, client.send)
+        assert client.sent[0]["status"] == 400
 
     asyncio.run(scenario())
 
