@@ -30,6 +30,7 @@ from typing import Any
 
 import _common
 import httpx
+from _load_table import load_table
 
 from llmcodec.errors import ConfigError
 from llmcodec.evaluation import LabelledFolder, read_labelled
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--queue", type=int, default=16)
-    parser.add_argument("--timeout", type=float, default=120.0, help="of the server, for a request")
+    parser.add_argument("--timeout", type=float, default=90.0, help="of the server, for a request")
     arguments = parser.parse_args(argv)
     if arguments.clients < 1 or not arguments.seconds > 0:
         raise ConfigError("--clients must be 1 or more and --seconds above 0")
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "queue": arguments.queue, **summary(record), "peak_mb": peak, "folders_left": left,
         "provenance": provenance(arguments.seed),
     }  # fmt: skip
-    _common.report(arguments, content, shown(content))
+    _common.report(arguments, content, load_table(content))
     statuses = {int(status) for row in content["rows"] for status in row["statuses"]}
     return int(bool(statuses - {200, 429} or content["lost"] or content["wrong"] or left))
 
@@ -284,34 +285,6 @@ def summary(record: Record) -> dict[str, Any]:
         "gone": record.gone,
         "memory_mb": {f"{round(second)}": size for second, size in record.memory},
     }
-
-
-def flat(memory: dict[str, float]) -> tuple[float, float]:
-    """Median of the memory in the second half of the first minute, and in the last half minute."""
-    seconds = {int(second): size for second, size in memory.items()}
-    last = max(seconds)
-    early = [size for second, size in seconds.items() if 30 <= second < 60] or list(seconds.values())
-    return median(early), median(size for second, size in seconds.items() if second >= last - 30)
-
-
-def shown(content: dict[str, Any]) -> str:
-    lines = []
-    for row in content["rows"]:
-        times = [f"{1000 * row[key]:.0f} ms" if row[key] is not None else "-" for key in ("median_s", "p95_s")]
-        others = sum(count for status, count in row["statuses"].items() if status not in ("200", "429"))
-        lines.append([row["kind"], row["statuses"].get("200", 0), row["statuses"].get("429", 0), others, *times])
-    early, late = flat(content["memory_mb"])
-    slow_clients = ", ".join(f"{outcome} {count}" for outcome, count in sorted(content["slow"].items())) or "none"
-    note = (
-        f"{content['clients']} clients for {content['seconds']:g} s, {content['workers']} workers, queue of "
-        f"{content['queue']}: {content['done_a_second']} requests done a second, {sum(content['lost'].values())} of "
-        f"{content['requests']} without an answer, {content['wrong']} wrong. Requests abandoned in the middle: "
-        f"{content['gone']}. Slow requests ({content['slow_clients']} clients): {slow_clients}. Memory: {early:.0f} MB "
-        f"in the first minute, {late:.0f} MB at the end, peak {content['peak_mb']:.0f} MB. Temporary folders left: "
-        f"{content['folders_left']}."
-    )
-    head = ["request", "200", "429", "other", "median of 200", "95 %"]
-    return "\n".join([_common.table(head, lines), "", note])
 
 
 if __name__ == "__main__":

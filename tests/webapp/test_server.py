@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import socket
-import threading
 from contextlib import closing
 
 import pytest
@@ -24,39 +23,6 @@ from llmcodec.webapp import server  # noqa: E402
 
 def basic(login):
     return {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
-
-
-@pytest.fixture
-def listening():
-    with server.listen("127.0.0.1", 0) as made:
-        yield made
-
-
-@pytest.fixture
-def running(listening):
-    """running(app) -> its address; it ends after the test."""
-    started = []
-
-    def start(app):
-        made = server.server_of(app)
-        ready = threading.Event()
-        startup = made.startup
-
-        async def begun(*arguments, **options):
-            await startup(*arguments, **options)
-            ready.set()
-
-        made.startup = begun
-        thread = threading.Thread(target=made.run, kwargs={"sockets": [listening]})
-        thread.start()
-        started.append((made, thread))
-        assert ready.wait(60)
-        return server.address(listening)
-
-    yield start
-    for made, thread in started:
-        made.should_exit = True
-        thread.join()
 
 
 def test_a_login_is_asked_for_everywhere(service):
