@@ -326,8 +326,8 @@ def test_a_failure_of_the_server_tells_nothing(post, refused, service, clip, mon
 class Client:
     """A client that sends a form and may go away at any point: the application's `receive` and `send`."""
 
-    def __init__(self, path, clip, whole=True):
-        request = httpx.Request("POST", f"http://test{path}", files={"file": clip.read_bytes()})
+    def __init__(self, path, clip, whole=True, field="file", data=None):
+        request = httpx.Request("POST", f"http://test{path}", files={field: clip.read_bytes()}, data=data)
         if path == "/v1/decode":
             request.headers["Content-Type"] = "application/json"
         self.body, self.whole = request.read(), whole
@@ -370,6 +370,27 @@ def test_a_client_that_goes_away_cancels_its_work(app, service, gate, clip, fold
         gate.open()
 
     asyncio.run(scenario())
+
+
+def test_a_client_that_leaves_a_stream_cancels_it(app, service, clip, folders):
+    async def scenario():
+        data = {"text": "low", "texts": "low", "seconds": "2", "stream": "1"}
+        client = Client("/v1/speak", clip(3), field="recordings", data=data)
+        leave = client.send
+
+        async def send(message):
+            await leave(message)
+            if message["type"] == "http.response.body":
+                client.gone.set()
+                await asyncio.sleep(0)
+
+        await app(client.scope, client.receive, send)
+        assert client.sent[0]["status"] == 200 and client.sent[1]["body"].startswith(b"RIFF")
+        assert not folders()
+
+    asyncio.run(scenario())
+    service.close()
+    assert service.pool.load == 0
 
 
 @pytest.mark.parametrize("path", ["/v1/encode", "/v1/decode"])
