@@ -30,8 +30,9 @@ def build_page(service: Service) -> gr.Blocks:
     """The page, to be mounted by `mount_page`. What is uploaded and made goes to a temporary folder of its own."""
     folder = tempfile.TemporaryDirectory(prefix="llmcodec-page-", ignore_cleanup_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(Path(folder.name) / "cache")  # read as the page is built and mounted
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     examples = Examples(Path(folder.name) / "examples")
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+    with gr.Blocks(title=TITLE, delete_cache=(KEPT, KEPT)) as page:
         gr.Markdown(
             f"# Audio as words\nA codec turns sound into words; a frozen language model reads them. "
             f"Codec of {service.codec.tokens_per_second:.0f} words a second, language model {service.llm.name}."
@@ -40,8 +41,8 @@ def build_page(service: Service) -> gr.Blocks:
             with gr.Tab(name):
                 build(service, examples)
     weakref.finalize(page, folder.cleanup)
-    page.queue(default_concurrency_limit=service.limits.workers + service.limits.queue, api_open=False)
-    return page
+    limits = service.limits
+    return page.queue(default_concurrency_limit=limits.workers, max_size=limits.workers + limits.queue, api_open=False)
 
 
 def mount_page(app: FastAPI, service: Service, path: str = "/") -> FastAPI:

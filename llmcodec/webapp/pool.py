@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, TimeoutError
 from typing import Any, TypeVar
 
 from llmcodec.errors import LLMCodecError
@@ -100,10 +100,14 @@ class Pool:
 
     def result(self, job: Job, future: Future[T]) -> T:
         """Wait for a job. One that is being worked on when its time is up ends at its next check."""
-        wait([future], job.left)
-        if future.cancel():  # it was in the queue until now
-            raise job.stopped()
-        return future.result()
+        try:
+            return future.result(job.left)
+        except CancelledError:
+            raise job.stopped() from None
+        except TimeoutError:
+            if future.cancel():  # it was in the queue until now
+                raise job.stopped() from None
+            return future.result()
 
     def close(self) -> None:
         """Cancel all jobs and end the threads."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,13 +21,15 @@ from llmcodec.generation.demonstrations import text_nearness, usual_samples
 from llmcodec.icl import FewShotClassifier
 from llmcodec.llm import FrozenLLM, Sampling
 from llmcodec.prompting import template_names
+from llmcodec.webapp.kept import Kept
 from llmcodec.webapp.limits import Limits
 from llmcodec.webapp.pool import Job, Pool, checkpoint
 
 T = TypeVar("T")
-CHUNK_SECONDS = 1.0  # read at once: bounds the memory of a file with very many channels
+CHUNK_SECONDS, CHUNK_SAMPLES = 10.0, 2**22  # read at once, at most; samples of all channels together
 CANDIDATES = 16
 SPOKEN = ("speak", "sound")  # templates whose input is text
+KEPT = 8  # fitted classifiers
 TEXT_LENGTH = 1000  # characters of a text or label
 WARM = 0.8  # temperature, if there are several candidates to choose from
 
@@ -66,6 +70,7 @@ class Service:
     def __init__(self, codec: LLMCodec, llm: FrozenLLM, limits: Limits | None = None) -> None:
         self.codec, self.llm, self.limits = codec, llm, limits or Limits()
         self.pool = Pool(self.limits.workers, self.limits.queue)
+        self._fitted: Kept[FewShotClassifier] = Kept(KEPT)
         networks = [codec.encoder, codec.decoder, getattr(llm, "model", None)]
         self._hooks = [
             network.register_forward_pre_hook(checkpoint)
@@ -103,10 +108,14 @@ class Service:
         queries: Sequence[Path],
         template: str = "sound",
         scorer: str = "knn",
+        explain: bool = True,
         job: Job | None = None,
     ) -> list[Prediction]:
-        """Name each query by the labels of the demonstrations. template: the name of one in the package."""
-        return self._run(job, lambda: self._classified(demonstrations, queries, template, scorer))
+        """Name each query by the labels of the demonstrations. template: the name of one in the package.
+
+        explain: find the reasons too, if the scorer is knn.
+        """
+        return self._run(job, lambda: self._classified(demonstrations, queries, template, scorer, explain))
 
     def speak(
         self,
@@ -178,9 +187,11 @@ class Service:
 
     def _pieces(self, path: Path) -> Iterator[Tensor]:
         """The samples of a clip; TooLong by its header, or when more come than that said."""
-        self._check_seconds(audio_info(path).seconds, str(path))
+        info = audio_info(path)
+        self._check_seconds(info.seconds, str(path))
+        chunk = min(CHUNK_SECONDS, CHUNK_SAMPLES / (info.sample_rate * info.channels))
         samples = 0
-        for piece in stream_audio(path, self.codec.sample_rate, CHUNK_SECONDS):
+        for piece in stream_audio(path, self.codec.sample_rate, chunk):
             checkpoint()
             samples += len(piece)
             self._check_seconds(samples / self.codec.sample_rate, str(path))
@@ -204,7 +215,12 @@ class Service:
         return torch.cat(list(self.codec.stream_decode(codes)))
 
     def _classified(
-        self, demonstrations: Mapping[str, Sequence[Path]], queries: Sequence[Path], template: str, scorer: str
+        self,
+        demonstrations: Mapping[str, Sequence[Path]],
+        queries: Sequence[Path],
+        template: str,
+        scorer: str,
+        explain: bool,
     ) -> list[Prediction]:
         if template not in template_names():
             raise ConfigError(f"template {template!r} is not one of {', '.join(template_names())}")
@@ -214,11 +230,17 @@ class Service:
         self._check_count(len(labelled) + len(queries))
         for label, _ in labelled:
             _check_text("label", label)
-        classifier = FewShotClassifier(self.codec, self.llm, template, scorer)
-        classifier.fit([self._codes(path) for _, path in labelled], [label for label, _ in labelled])
+
+        def fitted() -> FewShotClassifier:
+            classifier = FewShotClassifier(self.codec, self.llm, template, scorer)
+            return classifier.fit([self._codes(path) for _, path in labelled], [label for label, _ in labelled])
+
         clips = [self._codes(path) for path in queries]
-        rows = classifier.predict_proba(clips).tolist()
-        spoken: list[list[tuple[str, Any, float]]] = classifier.explain(clips) if scorer == "knn" else [[]] * len(clips)
+        compares = scorer == "knn"  # others keep keys and values, too large to be kept
+        key = (template, *((label, sha256(path.read_bytes()).digest()) for label, path in labelled))
+        with self._fitted.lent(key, fitted) if compares else nullcontext(fitted()) as classifier:
+            rows = classifier.predict_proba(clips).tolist()
+            spoken = classifier.explain(clips) if explain and compares else [[]] * len(clips)
         return [
             Prediction(
                 dict(sorted(zip(map(str, classifier.classes_), row, strict=True), key=lambda pair: -pair[1])),
