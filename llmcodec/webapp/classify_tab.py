@@ -12,12 +12,12 @@ from llmcodec.icl.scorers import SCORERS
 from llmcodec.prompting import load_template, template_names
 from llmcodec.webapp import pictures
 from llmcodec.webapp.parts import (
-    BUSY,
     QUIET,
     ClipRows,
     Examples,
     Recorder,
     answering,
+    busy,
     drawing,
     example_button,
     files_field,
@@ -33,7 +33,7 @@ def build(service: Service, examples: Examples) -> None:
     example = example_button()
     rows = ClipRows("Label", "Clips")
     queries = files_field("Clips to name")
-    Recorder({"Clips to name": queries, **{field.label: field for field in rows.fields[1::2]}})
+    Recorder({"Clips to name": queries, **rows.files})
     with gr.Row():
         template = gr.Dropdown(template_names(), value="sound", label="Kind of task")
         scorer = gr.Dropdown(list(SCORERS), value="knn", label="Scorer (knn says which words decided)")
@@ -44,11 +44,11 @@ def build(service: Service, examples: Examples) -> None:
         return classify(service, rows.read(shown), [Path(path) for path in asked or []], task, way)
 
     inputs = [template, scorer, queries, *rows.fields]
-    go.click(answering(run), inputs, result, **BUSY)
+    go.click(answering(run), inputs, result, **busy(result))
     example.click(
         lambda: [*rows.filled(examples.labelled), examples.queries, "sound", "knn"],
         None, [*rows.outputs, queries, template, scorer], **QUIET,
-    ).then(answering(run), inputs, result, **BUSY)  # fmt: skip
+    ).then(answering(run), inputs, result, **busy(result))  # fmt: skip
 
 
 def classify(

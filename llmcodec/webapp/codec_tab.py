@@ -13,10 +13,10 @@ from llmcodec.errors import ModelError
 from llmcodec.evaluation.metrics import mel_distance, stoi
 from llmcodec.webapp import pictures
 from llmcodec.webapp.parts import (
-    BUSY,
     QUIET,
     Examples,
     answering,
+    busy,
     clip_field,
     drawing,
     example_button,
@@ -43,8 +43,8 @@ def build(service: Service, examples: Examples) -> None:
 
     outputs = [original, before, decoded, after, table]
     run = answering(lambda path: compare(service, path))
-    go.click(run, clip, outputs, **BUSY)
-    example.click(lambda: examples.queries[1], None, clip, **QUIET).then(run, clip, outputs, **BUSY)
+    go.click(run, clip, outputs, **busy(table))
+    example.click(lambda: examples.queries[1], None, clip, **QUIET).then(run, clip, outputs, **busy(table))
 
 
 def compare(service: Service, given: str | None) -> tuple[Any, str, Any, str, str]:

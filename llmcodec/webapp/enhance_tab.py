@@ -11,11 +11,11 @@ from llmcodec.audio import load_audio
 from llmcodec.errors import ConfigError
 from llmcodec.webapp import pictures
 from llmcodec.webapp.parts import (
-    BUSY,
     QUIET,
     Examples,
     Files,
     answering,
+    busy,
     clip_field,
     drawing,
     example_button,
@@ -48,10 +48,10 @@ def build(service: Service, examples: Examples) -> None:
 
     inputs, outputs = [given, noisy, clean], [before, noise_picture, after, clean_picture]
     run = answering(lambda *values: enhance(service, *values))
-    go.click(run, inputs, outputs, **BUSY)
+    go.click(run, inputs, outputs, **busy(clean_picture))
     example.click(
         lambda: (examples.noisy_query, examples.noisy, examples.clean), None, inputs, **QUIET
-    ).then(run, inputs, outputs, **BUSY)  # fmt: skip
+    ).then(run, inputs, outputs, **busy(clean_picture))  # fmt: skip
 
 
 def enhance(service: Service, given: str | None, noisy: Files, clean: Files) -> tuple[Any, str, Any, str]:

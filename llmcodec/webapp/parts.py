@@ -26,6 +26,7 @@ from llmcodec.errors import ConfigError, LLMCodecError
 log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong here; the server's log says what."
+SHOWN = 30.0  # seconds that an error stays
 ROWS_SHOWN, ROWS = 2, 8
 NOISE_DB = 5.0  # by which the sounds of the example are louder than their noise
 Files = Sequence[str] | None
@@ -57,7 +58,7 @@ def _sentence(error: Exception) -> gr.Error:
     else:
         log.error("page", exc_info=error)
         message = UNEXPECTED
-    return gr.Error(html.escape(message), duration=None, title="That did not work", print_exception=False)
+    return gr.Error(html.escape(message), duration=SHOWN, print_exception=False)
 
 
 def clip_field(label: str, **options: Any) -> gr.Audio:
@@ -107,16 +108,23 @@ class ClipRows:
     def __init__(self, what: str, clips: str) -> None:
         self.what = what
         self.rows: list[gr.Row] = []
-        self.fields: list[gr.Textbox | gr.File] = []
+        self.texts: list[gr.Textbox] = []
+        self.files: dict[str, gr.File] = {}  # by their label
         for number in range(1, ROWS + 1):
             with gr.Row(visible=number <= ROWS_SHOWN) as row:
                 text = gr.Textbox(label=f"{what} {number}", max_length=100, scale=1, min_width=180)
-                files = files_field(f"{clips} of {what.lower()} {number}", scale=2, min_width=260)
+                label = f"{clips} of {what.lower()} {number}"
+                self.files[label] = files_field(label, scale=2, min_width=260)
             self.rows.append(row)
-            self.fields += [text, files]
+            self.texts.append(text)
         self.count = gr.State(ROWS_SHOWN)
         more = gr.Button(f"One more {what.lower()}", size="sm")
         more.click(lambda count: self._shown(count + 1), self.count, [self.count, *self.rows], **QUIET)
+
+    @property
+    def fields(self) -> list[Any]:
+        """Texts, then files: what `read` takes the values of."""
+        return [*self.texts, *self.files.values()]
 
     @property
     def outputs(self) -> list[Any]:
@@ -125,15 +133,13 @@ class ClipRows:
 
     def filled(self, known: dict[str, list[str]]) -> list[Any]:
         """Values of `outputs` that show these texts and clips."""
-        values: list[Any] = []
-        for text, paths in known.items():
-            values += [text, paths]
-        return [*self._shown(len(known)), *values, *[None] * (2 * ROWS - len(values))]
+        empty = [None] * (ROWS - len(known))
+        return [*self._shown(len(known)), *known, *empty, *known.values(), *empty]
 
     def read(self, values: Sequence[Any]) -> dict[str, list[Path]]:
         """Values of `fields` -> clips by text. ConfigError: a text without clips, clips without a text."""
         found: dict[str, list[Path]] = {}
-        for number, (text, clips) in enumerate(zip(values[::2], values[1::2], strict=True), 1):
+        for number, (text, clips) in enumerate(zip(values[:ROWS], values[ROWS:], strict=True), 1):
             text = " ".join((text or "").split())
             if text and not clips:
                 raise ConfigError(f"{self.what} {number}, {text!r}, has no clips; drop one at least, or clear it")
@@ -149,7 +155,11 @@ class ClipRows:
 
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # for what needs no waiting
-BUSY: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
+
+
+def busy(where: gr.components.Component) -> dict[str, Any]:
+    """Options of an event that takes a while: waiting, or that it failed, is shown in one place."""
+    return {"show_progress": "full", "show_progress_on": where, "api_visibility": "private"}
 
 
 class Recorder:

@@ -126,8 +126,8 @@ class Service:
         candidates: int = 1,
         seed: int = 0,
         rerank: str = "likelihood",
-        template: str = "speak",
         job: Job | None = None,
+        template: str = "speak",
     ) -> Generated:
         """Say a text in the voice of demonstrations (text, clip); of several candidates the best by `rerank`.
 
@@ -146,9 +146,9 @@ class Service:
         demonstrations: Sequence[tuple[str, Path]],
         think: bool = False,
         seconds: float | None = None,
+        job: Job | None = None,
         template: str = "speak",
         on_codes: Callable[[AudioCodes], object] = lambda codes: None,
-        job: Job | None = None,
     ) -> Iterator[Tensor]:
         """The one candidate of `speak` in pieces float32 [t], as they are written; joined they are the same.
 

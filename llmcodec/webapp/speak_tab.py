@@ -17,12 +17,12 @@ from llmcodec.codec import AudioCodes, join_codes
 from llmcodec.generation import RERANKERS
 from llmcodec.webapp import pictures
 from llmcodec.webapp.parts import (
-    BUSY,
     QUIET,
     ClipRows,
     Examples,
     Recorder,
     answering,
+    busy,
     drawing,
     example_button,
     playable,
@@ -60,13 +60,13 @@ def build(service: Service, examples: Examples) -> None:
     )
     example = example_button()
     rows = ClipRows("Text", "Recordings")
-    Recorder({field.label: field for field in rows.fields[1::2]})
+    Recorder(rows.files)
     text = gr.Textbox(label="Say this: one of the texts above, or several", max_length=1000)
     think = gr.Checkbox(label="Think first: it is a question, and its answer is one of the texts above")
     with gr.Row():
         template = gr.Dropdown([*SPOKEN], value="speak", label="Template")
         seconds = gr.Number(
-            None, label="Seconds (or as the recordings)", minimum=0.1, maximum=service.limits.generated_seconds
+            0, label="Seconds (0: as the recordings)", minimum=0, maximum=service.limits.generated_seconds
         )
         candidates = gr.Slider(1, CANDIDATES, 1, step=1, label="Candidates")
         rerank = gr.Dropdown([*RERANKERS], value="likelihood", label="What is best")
@@ -92,12 +92,12 @@ def build(service: Service, examples: Examples) -> None:
 
     inputs = [text, think, template, seconds, candidates, rerank, seed, *rows.fields]
     outputs = [live, said, about, words]
-    pressed = go.click(answering(run), inputs, outputs, **BUSY)
+    pressed = go.click(answering(run), inputs, outputs, **busy(about))
     filled = example.click(
         lambda: [*rows.filled(short(examples)), "tabla", False, "sound", 1.0, 1], None,
         [*rows.outputs, text, think, template, seconds, candidates], **QUIET,
     )  # fmt: skip
-    shown = filled.then(answering(run), inputs, outputs, **BUSY)
+    shown = filled.then(answering(run), inputs, outputs, **busy(about))
     stop.click(None, cancels=[pressed, shown])
 
 

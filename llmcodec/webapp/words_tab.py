@@ -15,10 +15,10 @@ from llmcodec.codec import AudioCodes, LLMCodec
 from llmcodec.errors import ConfigError
 from llmcodec.webapp import pictures
 from llmcodec.webapp.parts import (
-    BUSY,
     QUIET,
     Examples,
     answering,
+    busy,
     clip_field,
     drawing,
     example_button,
@@ -82,12 +82,11 @@ def build(service: Service, examples: Examples) -> None:
     drawn = drawing("words", js_on_load=PICK, elem_classes="scroll")
     about = drawing("about")
     heard = player("The chosen word and what is around it", autoplay=True, visible=False)
-    with gr.Row():
-        other = gr.Dropdown(
-            [], label="Another word of that layer, the nearest in sound first; or type one", allow_custom_value=True,
-            interactive=True, min_width=260,
-        )  # fmt: skip
-        everywhere = gr.Checkbox(label="Wherever the word stands", value=True, min_width=200)
+    other = gr.Dropdown(
+        [], label="Another word of that layer, the nearest in sound first; or type one", allow_custom_value=True,
+        interactive=True,
+    )  # fmt: skip
+    everywhere = gr.Checkbox(label="Wherever the word stands", value=True)
     with gr.Row():
         put = gr.Button("Put it there and decode", variant="primary", min_width=220)
         undo = gr.Button("Back to the clip's own words", min_width=220)
@@ -98,6 +97,9 @@ def build(service: Service, examples: Examples) -> None:
     def show(clip: Clip, begin: float) -> str:
         return pictures.words_in_time(codec, clip.wave, clip.made, window(codec, clip, begin), clip.edited)
 
+    def noted(clip: Clip) -> str:
+        return "" if clip.chosen is None else pictures.note(codec, clip.made, clip.chosen)
+
     def load(path: str | None) -> list[Any]:
         clip = open_clip(service, needed(path, "the clip"))
         sound = playable(clip.decoded, codec.sample_rate)
@@ -107,30 +109,29 @@ def build(service: Service, examples: Examples) -> None:
 
     def pick(clip: Clip | None, event: gr.EventData) -> list[Any]:
         clip = choose(_opened(clip), event.layer, event.place)
-        assert clip.chosen is not None
         return [
             clip,
-            pictures.note(codec, clip.made, clip.chosen),
+            noted(clip),
             gr.Audio(playable(around(codec, clip), codec.sample_rate), visible=True),
             gr.Dropdown(nearest(codec, clip), value=None),
         ]
 
     def edit(clip: Clip | None, word: str | None, all_of_them: bool, begin: float) -> list[Any]:
         clip = replaced(service, _opened(clip), word or "", all_of_them)
-        return [clip, show(clip, begin), playable(clip.decoded, codec.sample_rate)]
+        return [clip, show(clip, begin), noted(clip), playable(clip.decoded, codec.sample_rate)]
 
     def restore(clip: Clip | None, begin: float) -> list[Any]:
         clip = _opened(clip)
         clip = replace(clip, made=clip.codes, decoded=service.decode(clip.codes))
-        return [clip, show(clip, begin), None]
+        return [clip, show(clip, begin), noted(clip), None]
 
     loaded = [state, start, drawn, about, heard, other, before, after]
-    go.click(answering(load), given, loaded, **BUSY)
-    example.click(lambda: examples.query, None, given, **QUIET).then(answering(load), given, loaded, **BUSY)
+    go.click(answering(load), given, loaded, **busy(drawn))
+    example.click(lambda: examples.query, None, given, **QUIET).then(answering(load), given, loaded, **busy(drawn))
     start.release(lambda clip, begin: show(clip, begin), [state, start], drawn, **QUIET)
     drawn.pick(answering(pick), state, [state, about, heard, other], **QUIET)
-    put.click(answering(edit), [state, other, everywhere, start], [state, drawn, after], **BUSY)
-    undo.click(answering(restore), [state, start], [state, drawn, after], **BUSY)
+    put.click(answering(edit), [state, other, everywhere, start], [state, drawn, about, after], **busy(after))
+    undo.click(answering(restore), [state, start], [state, drawn, about, after], **busy(after))
 
 
 def open_clip(service: Service, path: Path) -> Clip:
