@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import numpy as np
-import soundfile
 from jinja2 import Environment
 
 from llmcodec.audio import load_audio
+from llmcodec.drawing import sound_address
 from llmcodec.evaluation.episodes import Episode
 from llmcodec.evaluation.fewshot import FewShotEvaluation
 from llmcodec.evaluation.report import Answer, Report
@@ -178,6 +176,4 @@ def _audio(bench: FewShotEvaluation, clip: int) -> str:
     """A clip as the address of itself."""
     rate = bench.codec.sample_rate
     wave = load_audio(bench.folder.files[clip], rate)[: int(SECONDS * rate)]
-    file = io.BytesIO()
-    soundfile.write(file, wave.numpy(), rate, format="MP3")
-    return f"data:audio/mpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return sound_address(wave, rate)

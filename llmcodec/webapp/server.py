@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 from base64 import b64decode
 from secrets import compare_digest
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,14 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llmcodec.errors import ConfigError
 from llmcodec.webapp.api import build_api
+from llmcodec.webapp.page import mount_page
 from llmcodec.webapp.service import Service
-
-try:
-    from llmcodec.webapp.page import build_page  # type: ignore[import-not-found]
-except ModuleNotFoundError as error:
-    if error.name != "llmcodec.webapp.page":  # a package that the page needs
-        raise
-    build_page = None
 
 CONNECTIONS = 256  # one more gets 503
 HEADER_SECONDS = 10.0  # for the headers of a request to come in
@@ -35,21 +27,10 @@ GRACE_SECONDS = 3  # for requests to end when the server does
 
 def build_app(service: Service, login: str | None = None) -> ASGIApp:
     """The API, and the page at /. login: USER:PASSWORD that both ask for."""
-    app = build_api(service)
-    if build_page is not None:
-        _mount_page(app, service)
+    app = mount_page(build_api(service), service)
     if login is not None:
         app.add_middleware(Login, login=login)
     return app
-
-
-def _mount_page(app: FastAPI, service: Service) -> None:
-    import gradio
-
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    limits = service.limits
-    page = build_page(service).queue(default_concurrency_limit=limits.workers, max_size=limits.queue + limits.workers)
-    gradio.mount_gradio_app(app, page, path="/", max_file_size=limits.upload_bytes, ssr_mode=False)
 
 
 class Login:

@@ -28,6 +28,7 @@ from llmcodec.webapp.pool import Job, Pool, checkpoint
 T = TypeVar("T")
 CHUNK_SECONDS, CHUNK_SAMPLES = 10.0, 2**22  # read at once, at most; samples of all channels together
 CANDIDATES = 16
+SPOKEN = ("speak", "sound")  # templates whose input is text
 KEPT = 8  # fitted classifiers
 TEXT_LENGTH = 1000  # characters of a text or label
 WARM = 0.8  # temperature, if there are several candidates to choose from
@@ -126,14 +127,15 @@ class Service:
         seed: int = 0,
         rerank: str = "likelihood",
         job: Job | None = None,
+        template: str = "speak",
     ) -> Generated:
         """Say a text in the voice of demonstrations (text, clip); of several candidates the best by `rerank`.
 
-        think: the text is a question; its answer is said.
+        think: the text is a question; its answer is said. template: one of SPOKEN.
         """
 
         def work() -> Generated:
-            generator = self._generator(text, demonstrations, think, seconds, candidates, seed, rerank)
+            generator = self._generator(text, demonstrations, think, seconds, template, candidates, seed, rerank)
             return generator.generate(text, seconds, think)
 
         return self._run(job, work)
@@ -145,17 +147,20 @@ class Service:
         think: bool = False,
         seconds: float | None = None,
         job: Job | None = None,
+        template: str = "speak",
+        on_codes: Callable[[AudioCodes], object] = lambda codes: None,
     ) -> Iterator[Tensor]:
         """The one candidate of `speak` in pieces float32 [t], as they are written; joined they are the same.
 
-        A worker writes them at its own pace, however slowly they are taken. Leaving the loop cancels it.
+        on_codes, called by the worker, is told the codes of each stretch before its audio comes. A worker writes them
+        at its own pace, however slowly they are taken. Leaving the loop cancels it.
         """
         job = job or self.job()
         pieces: SimpleQueue[Tensor | None] = SimpleQueue()
 
         def work() -> None:
-            generator = self._generator(text, demonstrations, think, seconds)
-            for piece in generator.stream(text, seconds, think):
+            generator = self._generator(text, demonstrations, think, seconds, template)
+            for piece in generator.stream(text, seconds, think, on_codes):
                 pieces.put(piece)
 
         future = self.pool.submit(job, work)
@@ -252,18 +257,21 @@ class Service:
         demonstrations: Sequence[tuple[str, Path]],
         think: bool,
         seconds: float | None,
+        template: str,
         candidates: int = 1,
         seed: int = 0,
         rerank: str = "likelihood",
     ) -> FewShotGenerator:
         """Fitted, and sure not to write more than the limits allow."""
         self._check_count(len(demonstrations))
+        if template not in SPOKEN:
+            raise ConfigError(f"template {template!r} is not one of {', '.join(SPOKEN)}")
         for one in (text, *(shown for shown, _ in demonstrations)):
             _check_text("text", one)
         if candidates > CANDIDATES:
             raise ConfigError(f"candidates: {candidates} are too many; at most {CANDIDATES} are allowed")
         sampling = Sampling(temperature=WARM if candidates > 1 else 0.0, candidates=candidates, seed=seed)
-        generator = FewShotGenerator(self.codec, self.llm, "speak", sampling, rerank)
+        generator = FewShotGenerator(self.codec, self.llm, template, sampling, rerank)
         generator.fit([shown for shown, _ in demonstrations], [self._codes(path) for _, path in demonstrations])
         known = generator.demonstrations
         if think:  # any one of them may be the answer
