@@ -45,8 +45,9 @@ class Job:
 
     def cancel(self) -> None:
         self._cancelled.set()
-        if self._future is not None:
-            self._future.cancel()
+        future = self._future  # none before and after it is in the pool
+        if future is not None:
+            future.cancel()
 
     def check(self) -> None:
         """Cancelled or TimedOut, if it is."""
@@ -93,8 +94,8 @@ class Pool:
         with self._lock:
             if len(self._jobs) >= self.workers + self.queue:
                 raise Busy(f"{self.workers} requests are worked on and {self.queue} wait; try again in a few seconds")
+            job._future = future = self._threads.submit(self._work, job, work)
             self._jobs.add(job)
-        job._future = future = self._threads.submit(self._work, job, work)
         future.add_done_callback(lambda _: self._leave(job))  # also when it is cancelled in the queue
         return future
 
@@ -108,6 +109,8 @@ class Pool:
             if future.cancel():  # it was in the queue until now
                 raise job.stopped() from None
             return future.result()
+        finally:
+            del future  # it holds the error, whose traceback holds this frame, and all that was worked on
 
     def close(self) -> None:
         """Cancel all jobs and end the threads."""
@@ -129,3 +132,4 @@ class Pool:
     def _leave(self, job: Job) -> None:
         with self._lock:
             self._jobs.discard(job)
+            job._future = None

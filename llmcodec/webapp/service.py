@@ -176,6 +176,7 @@ class Service:
                 yield piece
             self.pool.result(job, future)
         finally:
+            del future  # see Pool.result
             job.cancel()
 
     def enhance(self, noisy: Path, pairs: Sequence[tuple[Path, Path]], job: Job | None = None) -> Tensor:

@@ -1,6 +1,9 @@
 """A pool of one worker and a queue of one."""
 
+import contextlib
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -44,6 +47,27 @@ def test_results_and_errors_come_back(pool):
     with pytest.raises(ZeroDivisionError):
         pool.run(Job(LONG), lambda: 1 // 0)
     assert pool.load == 0
+
+
+def test_what_failed_work_held_is_let_go_at_once(pool):
+    class Tensor:
+        pass
+
+    held = []
+
+    def work():
+        tensor = Tensor()
+        held.append(weakref.ref(tensor))
+        raise ValueError
+
+    gc.disable()
+    try:
+        job = Job(LONG)
+        with contextlib.suppress(ValueError):
+            pool.run(job, work)
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_one_more_than_the_queue_holds_is_busy(pool, running):
