@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from jinja2 import Environment
 from torch import Tensor
 
 from llmcodec.codec import LLMCodec
+from llmcodec.drawing import data_address, sound_address, spectrogram
 from llmcodec.errors import ConfigError
-from llmcodec.evaluation.html import audio_address, data_address
 from llmcodec.evaluation.provenance import write_text
 
 PAGE = """<!doctype html>
@@ -38,8 +36,8 @@ def write_page(path: Path, title: str, made: dict[str, Any], clips: Sequence[dic
     rows = [
         {
             "title": clip["title"],
-            "audio": audio_address(clip["wave"], codec.sample_rate),
-            "picture": data_address(_spectrogram(clip["wave"]), "image/png"),
+            "audio": sound_address(clip["wave"], codec.sample_rate),
+            "picture": data_address(_picture(clip["wave"], codec), "image/png"),
             "words": _words(clip["wave"], codec),
         }
         for clip in clips
@@ -50,19 +48,15 @@ def write_page(path: Path, title: str, made: dict[str, Any], clips: Sequence[dic
 
 
 def _words(wave: Tensor, codec: LLMCodec) -> str:
-    codes = codec.encode(wave)
-    return " ".join(codec.vocabularies[0].words[code] for code in codes.layers[0][0].tolist())
+    return " ".join(codec.words(codec.encode(wave))[codec.layer_names[0]])
 
 
-def _spectrogram(wave: Tensor) -> bytes:
-    """A picture of 320 Hz to 8 kHz, 80 dB deep, as PNG."""
+def _picture(wave: Tensor, codec: LLMCodec) -> bytes:
+    """A spectrogram as PNG."""
     try:
         from matplotlib import image
     except ImportError as error:
         raise ConfigError("the page needs matplotlib: pip install 'llmcodec[eval]'") from error
-    padded = torch.nn.functional.pad(wave, (0, max(0, 640 - len(wave))))
-    spectrum = torch.stft(padded, 512, 160, window=torch.hann_window(512), return_complex=True)
-    level = (20 * spectrum.abs().clamp(min=1e-5).log10()).numpy()
     file = io.BytesIO()
-    image.imsave(file, np.flipud(level), cmap="magma", vmin=level.max() - 80, vmax=level.max(), format="png")
+    image.imsave(file, spectrogram(wave, codec.sample_rate).flip(0).numpy(), cmap="magma", format="png")
     return file.getvalue()

@@ -1,5 +1,7 @@
 """What the tests of several parts share: a tiny random codec and sounds."""
 
+import shutil
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -82,3 +84,22 @@ def new_codec():
 def sound():
     """sound(samples, seed=0) -> a waveform float32 [samples]."""
     return make_sound
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium by Playwright, where both are installed."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as play:
+        started = play.chromium.launch(
+            executable_path=program,
+            args=[
+                "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        )  # fmt: skip
+        yield started
+        started.close()

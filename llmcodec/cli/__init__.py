@@ -17,6 +17,7 @@ from llmcodec.cli import (
     export,
     harness,
     models,
+    serve,
     speak,
     tokenize,
     train,
@@ -59,6 +60,7 @@ app.command()(codes.encode)
 app.command()(codes.decode)
 app.command("eval")(evaluate.evaluate)
 app.command()(harness.harness)
+app.command()(serve.serve)
 app.command()(tokenize.tokenize)
 app.command()(train.train)
 app.command()(tune.tune)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from llmcodec.cli.common import CODES_SUFFIX, atomic_output, missing_extra
 from llmcodec.errors import ConfigError
@@ -31,6 +30,8 @@ def draw(
         )
     import numpy as np
 
+    from llmcodec.drawing import shade, spectrogram
+
     try:
         from matplotlib import colormaps
         from matplotlib.figure import Figure
@@ -45,14 +46,14 @@ def draw(
     axes[0].plot(np.arange(len(wave)) / codec.sample_rate, wave.numpy(), linewidth=0.4, color="black")
     axes[0].set_ylabel("waveform")
     axes[1].imshow(
-        _spectrogram(wave, codec).numpy(), origin="lower", aspect="auto", cmap="magma",
+        spectrogram(wave, codec.sample_rate).numpy(), origin="lower", aspect="auto", cmap="magma",
         extent=(0, seconds, 0, codec.sample_rate / 2000),
     )  # fmt: skip
     axes[1].set_ylabel("kHz")
     palette = colormaps["tab20"](range(20))[:, :3]
     for axis, (name, row) in zip(axes[2:], said.items(), strict=True):
         spans = [(number * step[name], step[name]) for number in range(len(row))]
-        colours = [(*palette[crc32(word.encode()) % len(palette)], 0.4) for word in row]  # the same for the same word
+        colours = [(*palette[shade(word, len(palette))], 0.4) for word in row]  # the same for the same word
         axis.broken_barh(spans, (0, 1), facecolors=colours, edgecolor="white", linewidth=0.5)
         for word, (start, width) in zip(row, spans, strict=True):
             axis.text(start + width / 2, 0.5, word, rotation=90, ha="center", va="center", fontsize=5, clip_on=True)
@@ -77,17 +78,3 @@ def _wave(codec: LLMCodec, file: Path, codes: AudioCodes) -> Tensor:
         if sum(map(len, pieces)) >= samples:
             break
     return torch.cat(pieces)[:samples]
-
-
-def _spectrogram(wave: Tensor, codec: LLMCodec) -> Tensor:
-    """Waveform [T] -> decibels [frequencies, times], at most 80 below the loudest."""
-    import torch
-
-    hop = codec.sample_rate // 100
-    size = 4 * hop
-    padded = torch.nn.functional.pad(wave, (0, -len(wave) % hop))
-    power = torch.stft(
-        padded, size, hop, window=torch.hann_window(size), pad_mode="constant", return_complex=True
-    ).abs()
-    decibels = 20 * power.clamp(min=1e-8).log10()
-    return decibels.clamp(min=float(decibels.max()) - 80)

@@ -72,10 +72,7 @@ def speak(
     save_audio(out, found.wave, model.sample_rate, overwrite=force)
     length = len(found.wave) / model.sample_rate
     if as_json:
-        words = {
-            name: [vocabulary.words[code] for code in row[0].tolist()]
-            for name, vocabulary, row in zip(model.layer_names, model.vocabularies, found.codes.layers, strict=True)
-        }
+        words = model.words(found.codes)
         print_json(
             {
                 "file": str(out), "seconds": length, "said": list(found.said),

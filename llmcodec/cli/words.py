@@ -50,11 +50,7 @@ def words(
         if name not in model.layer_names:
             raise ConfigError(f"the codec has no layer {name!r}; it has {', '.join(model.layer_names)}")
     codes = beginning(model, file, seconds if seconds or not picture else PICTURE_SECONDS)
-    said = {
-        name: [vocabulary.words[code] for code in row[0].tolist()]
-        for name, vocabulary, row in zip(model.layer_names, model.vocabularies, codes.layers, strict=True)
-        if name in shown
-    }
+    said = {name: row for name, row in model.words(codes).items() if name in shown}
     step = {name: stride / model.frame_rate for name, stride in zip(model.layer_names, model.strides, strict=True)}
     if picture:
         from llmcodec.cli.picture import draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import uuid
@@ -62,6 +63,12 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
     @property
     def tokens_per_second(self) -> float:
         return sum(self.frame_rate / stride for stride in self.strides)
+
+    @property
+    def bits_per_second(self) -> float:
+        """Of words that are all as likely."""
+        sizes = (len(vocabulary) for vocabulary in self.vocabularies)
+        return sum(self.frame_rate / stride * math.log2(size) for stride, size in zip(self.strides, sizes, strict=True))
 
     @property
     def device(self) -> torch.device:
@@ -134,6 +141,13 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
                 yield piece
 
         return streaming.decode_pieces(self._decode_batch, checked(), self.config, self.decoder.reach)
+
+    def words(self, codes: AudioCodes) -> dict[str, list[str]]:
+        """The words of one clip, by the name of their layer."""
+        return {
+            name: [vocabulary.words[code] for code in row[0].tolist()]
+            for name, vocabulary, row in zip(self.layer_names, self.vocabularies, codes.layers, strict=True)
+        }
 
     def check(self, codes: AudioCodes) -> None:
         """ModelError when `codes` cannot be of this codec."""

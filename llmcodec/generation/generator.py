@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -160,13 +160,26 @@ class FewShotGenerator:
             )  # fmt: skip
         return results
 
-    def stream(self, given: Any, seconds: float | None = None, think: bool = False) -> Iterator[Tensor]:
+    def stream(
+        self,
+        given: Any,
+        seconds: float | None = None,
+        think: bool = False,
+        on_codes: Callable[[AudioCodes], object] = lambda codes: None,
+    ) -> Iterator[Tensor]:
         """The waveform of the one candidate in pieces, as soon as its words are known; joined, that of `generate`.
 
-        With a template in the order "interleaved" the first piece comes while words are still being written.
+        With a template in the order "interleaved" the first piece comes while words are still being written. on_codes
+        is told the codes of each stretch before its audio comes.
         """
         asked = self._think(given).text if think else given
-        return self.codec.decode_pieces(self._pieces(self._parts(asked, self.said(asked), seconds)))
+
+        def written() -> Iterator[AudioCodes]:
+            for codes in self._pieces(self._parts(asked, self.said(asked), seconds)):
+                on_codes(codes)
+                yield codes
+
+        return self.codec.decode_pieces(written())
 
     def said(self, given: Any) -> list[str]:
         """The demonstrated texts that make up a text; none for a clip. PromptError if there are none such."""

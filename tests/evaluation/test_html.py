@@ -9,8 +9,6 @@ from llmcodec.evaluation import FewShotEvaluation, draw_episodes, read_labelled
 from llmcodec.evaluation.html import to_html
 from llmcodec.llm import FakeLLM
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
 
 @pytest.fixture
 def page(sounds, codec):
@@ -46,34 +44,27 @@ def test_labels_cannot_break_the_page(sounds, codec, tmp_path):
     assert "Is it as sure" not in html and "<mark" not in html
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_fits_a_browser(page, tmp_path, width):
-    sync_api = pytest.importorskip("playwright.sync_api")
+def test_the_page_fits_a_browser(page, browser, tmp_path, width):
     html, reports = page
     (tmp_path / "report.html").write_text(html, encoding="utf-8")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        tab = browser.new_page(viewport={"width": width, "height": 900})
-        complaints: list[str] = []
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto((tmp_path / "report.html").as_uri())
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        assert tab.locator("svg").count() == 2 + 2 and tab.locator("table.confusion").count() == 2
-        assert tab.locator("#settings tbody tr").count() == len(reports[0].rows)
-        for place in range(tab.locator("svg").count()):
-            box = tab.locator("svg").nth(place).bounding_box()
-            assert box and box["width"] > 250 and box["x"] >= 0 and box["x"] + box["width"] <= width
-        seconds = tab.evaluate(
-            """async () => { const player = document.querySelector("audio"); player.preload = "auto"; player.load();
-            await new Promise((resolve, fail) => { player.onloadedmetadata = resolve; player.onerror = fail; });
-            return player.duration; }"""
-        )
-        assert seconds > 0.5
-        tab.screenshot(path=tmp_path / f"{width}.png", full_page=True)
-        browser.close()
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto((tmp_path / "report.html").as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.locator("svg").count() == 2 + 2 and tab.locator("table.confusion").count() == 2
+    assert tab.locator("#settings tbody tr").count() == len(reports[0].rows)
+    for place in range(tab.locator("svg").count()):
+        box = tab.locator("svg").nth(place).bounding_box()
+        assert box and box["width"] > 250 and box["x"] >= 0 and box["x"] + box["width"] <= width
+    seconds = tab.evaluate(
+        """async () => { const player = document.querySelector("audio"); player.preload = "auto"; player.load();
+        await new Promise((resolve, fail) => { player.onloadedmetadata = resolve; player.onerror = fail; });
+        return player.duration; }"""
+    )
+    assert seconds > 0.5
+    tab.screenshot(path=tmp_path / f"{width}.png", full_page=True)
+    tab.close()
     assert complaints == []
