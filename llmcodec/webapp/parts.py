@@ -83,7 +83,7 @@ def drawing(name: str, **options: Any) -> gr.HTML:
 
 def files_field(label: str, **options: Any) -> gr.File:
     """Where several clips are dropped."""
-    return gr.File(label=label, file_count="multiple", file_types=sorted(FILE_SUFFIXES), height=190, **options)
+    return gr.File(label=label, file_count="multiple", file_types=sorted(FILE_SUFFIXES), height=165, **options)
 
 
 def example_button() -> gr.Button:
@@ -107,16 +107,16 @@ class ClipRows:
 
     def __init__(self, what: str, clips: str) -> None:
         self.what = what
-        self.rows: list[gr.Row] = []
+        self.rows: list[gr.Column] = []
         self.texts: list[gr.Textbox] = []
         self.files: dict[str, gr.File] = {}  # by their label
-        for number in range(1, ROWS + 1):
-            with gr.Row(visible=number <= ROWS_SHOWN) as row:
-                text = gr.Textbox(label=f"{what} {number}", max_length=100, scale=1, min_width=180)
-                label = f"{clips} of {what.lower()} {number}"
-                self.files[label] = files_field(label, scale=2, min_width=260)
-            self.rows.append(row)
-            self.texts.append(text)
+        with gr.Row():
+            for number in range(1, ROWS + 1):
+                with gr.Column(visible=number <= ROWS_SHOWN, min_width=440) as row:
+                    self.texts.append(gr.Textbox(label=f"{what} {number}", max_length=100))
+                    label = f"{clips} of {what.lower()} {number}"
+                    self.files[label] = files_field(label)
+                self.rows.append(row)
         self.count = gr.State(ROWS_SHOWN)
         more = gr.Button(f"One more {what.lower()}", size="sm")
         more.click(lambda count: self._shown(count + 1), self.count, [self.count, *self.rows], **QUIET)
@@ -151,7 +151,7 @@ class ClipRows:
 
     def _shown(self, count: int) -> list[Any]:
         count = min(max(count, ROWS_SHOWN), ROWS)
-        return [count, *(gr.Row(visible=number < count) for number in range(ROWS))]
+        return [count, *(gr.Column(visible=number < count) for number in range(ROWS))]
 
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # for what needs no waiting

@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 import soundfile
 
-pytest.importorskip("gradio")
-
 from llmcodec import LLMCodec, load_audio, load_llm
 from llmcodec.llm import FakeLLM, list_models
-from llmcodec.webapp import Limits, Service, server
+from llmcodec.webapp import Limits, Service
 
+server = pytest.importorskip("llmcodec.webapp.server")
 DEMO = Path(__file__).parents[2] / "llmcodec" / "data" / "demo"
 PATIENCE = 240_000  # milliseconds that an answer may take on a busy machine
 WIDTHS = (1280, 400)
-HEIGHT = 1700  # of a screenshot, at most
+HEIGHT, MARGIN = 1600, 20  # of a screenshot, at most; above what it begins with
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +104,8 @@ def refused(page, sentence):
     toast.get_by_test_id("toast-close").click()
 
 
-def checked(page, name):
-    """Nothing is wider than the page, every field has a name; the screenshot if it is asked for."""
+def checked(page, name, start=None):
+    """Nothing is wider than the page, every field has a name; the screenshot, from `start` on, if it is asked for."""
     width = page.viewport_size["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     nameless = page.evaluate(
@@ -119,8 +118,9 @@ def checked(page, name):
         from PIL import Image
 
         page.evaluate("scrollTo(0, 0)")
+        top = 0 if start is None else round(start.bounding_box()["y"]) - MARGIN
         drawn = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-        drawn = drawn.crop((0, 0, drawn.width, min(drawn.height, HEIGHT))).convert("RGB")
+        drawn = drawn.crop((0, top, drawn.width, min(drawn.height, top + HEIGHT))).convert("RGB")
         Path(folder).mkdir(exist_ok=True)
         drawn.quantize(64).save(Path(folder) / f"{name.lower()}-{width}.png", optimize=True)
 
@@ -153,7 +153,7 @@ def test_classify(page):
         assert card.locator("mark").count()
     names = [card.locator("h3 b").inner_text() for card in cards.all()]
     assert sum(a == b for a, b in zip(names, ["bass", "beat", "cymbal", "tabla"] * 2, strict=True)) >= 4
-    checked(page, "Classify")
+    checked(page, "Classify", go)
 
 
 def test_words(page, codec, tmp_path):
@@ -170,7 +170,7 @@ def test_words(page, codec, tmp_path):
     refused(page, "no clip is shown")
 
     panel.get_by_role("button", name="Try it with").click()
-    buttons = panel.locator("#words button")
+    buttons = panel.locator("#words button[data-layer]")
     buttons.first.wait_for()
     codes = codec.encode(load_audio(DEMO / "queries/query4.flac"))
     assert buttons.count() == sum(row.numel() for row in codes.layers)
@@ -201,7 +201,8 @@ def test_words(page, codec, tmp_path):
 
 def test_speak(page):
     panel = opened(page, "Speak")
-    panel.get_by_role("button", name="Say it").click()
+    go = panel.get_by_role("button", name="Say it")
+    go.click()
     refused(page, "demonstrations")
     panel.get_by_role("button", name="Try it with").click()
     said = block(panel, "What it says").locator("audio")
@@ -210,9 +211,9 @@ def test_speak(page):
     assert page.evaluate("live") == pytest.approx(1, abs=0.01)  # it was played while it came
     assert panel.locator("#written dt").all_inner_texts() == ["semantic", "coarse", "fine"]
     assert panel.locator("#written span").count() == 9 + 17 + 34
-    checked(page, "Speak")
+    checked(page, "Speak", panel.get_by_label("Say this"))
     panel.get_by_label("Say this").fill("violin")
-    panel.get_by_role("button", name="Say it").click()
+    go.click()
     refused(page, "'violin' was not demonstrated")
 
 
