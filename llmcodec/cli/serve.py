@@ -23,7 +23,7 @@ def serve(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads of each worker (default: cores / workers)")
     ] = None,
-    max_upload_mb: Annotated[float, typer.Option(help="Of one request, all files together.")] = 32,
+    max_upload_mb: Annotated[int, typer.Option(help="Of one request, all files together.")] = 32,
     max_seconds: Annotated[float, typer.Option(help="Of one clip.")] = 60,
     max_clips: Annotated[int, typer.Option(help="Of one request.")] = 64,
     max_generated_seconds: Annotated[float, typer.Option(help="Of audio that the language model writes.")] = 10,
@@ -41,9 +41,7 @@ def serve(
     except ImportError as error:
         raise missing_extra("serve", error, "web") from error
     login = None if auth is None else server.checked_login(auth)
-    limits = Limits(
-        round(max_upload_mb * 2**20), max_seconds, max_clips, max_generated_seconds, workers, queue, timeout
-    )
+    limits = Limits(max_upload_mb * 2**20, max_seconds, max_clips, max_generated_seconds, workers, queue, timeout)
     with server.listen(host, port) as listening:
         if login is None and not server.is_loopback(host):
             typer.echo(f"warning: whoever reaches {host} can use this server; --auth asks for a password", err=True)

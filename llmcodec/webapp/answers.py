@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from llmcodec.codec import AudioCodes, LLMCodec
@@ -18,8 +18,14 @@ UNKNOWN = 0xFFFFFFFF  # size in the header of a stream whose end is not known ye
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+def _example(**fields: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Problem(BaseModel):
     """Every answer that is not 2xx."""
+
+    model_config = _example(detail="file (clip.wav): lasts 75.0 s; at most 60 s are allowed")
 
     detail: Annotated[str, Field(description="What is wrong, and what would be right.")]
 
@@ -34,6 +40,15 @@ class Layer(BaseModel):
 
 class Encoded(BaseModel):
     """One clip as words."""
+
+    model_config = _example(
+        codec="087365437c51", sample_rate=16_000, samples=960, seconds=0.06,
+        layers=[
+            {"name": "semantic", "words": ["temporal"], "ids": [286]},
+            {"name": "coarse", "words": ["reading"], "ids": [1804]},
+            {"name": "fine", "words": ["Calcul", "Freder"], "ids": [7366, 4597]},
+        ],
+    )  # fmt: skip
 
     codec: Annotated[str, Field(description="Hash of the codec's weights: codes belong to one codec.")]
     sample_rate: Count
@@ -72,6 +87,11 @@ class SpokenWord(BaseModel):
 
 class Named(BaseModel):
     """One query: its likeliest label, the probability of each, and, if asked for, the words that spoke the most."""
+
+    model_config = _example(
+        label="rain", probabilities={"rain": 0.91, "dog": 0.09},
+        words=[{"word": "water", "label": "rain", "weight": 0.43}],
+    )  # fmt: skip
 
     label: str
     probabilities: dict[str, float]

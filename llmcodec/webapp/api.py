@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,6 +16,7 @@ from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, Respon
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 import llmcodec
 from llmcodec.codec import AudioCodes
@@ -168,10 +169,11 @@ def build_api(service: Service) -> FastAPI:
             first, pieces = await _in_thread(begun)
 
         async def sound() -> AsyncIterator[bytes]:
-            async with _cancelled_when_gone(request, job):
-                yield wav_header(codec.sample_rate, None) + pcm(first)
-                while (piece := await _in_thread(next, pieces, None)) is not None:
-                    yield pcm(piece)
+            with suppress(Cancelled):  # nobody listens any more
+                async with _cancelled_when_gone(request, job):
+                    yield wav_header(codec.sample_rate, None) + pcm(first)
+                    while (piece := await _in_thread(next, pieces, None)) is not None:
+                        yield pcm(piece)
 
         return StreamingResponse(sound(), media_type="audio/wav")
 
@@ -220,7 +222,7 @@ def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _multipart(request: Request) -> None:
+async def _multipart(request: Request) -> None:
     if (kind := _content_type(request)) != "multipart/form-data":
         raise HTTPException(415, f"content type {kind!r}; multipart/form-data is needed")
 
@@ -263,6 +265,10 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return JSONResponse({"detail": _sentence(error.errors())}, 422)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # to nobody
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:

@@ -230,6 +230,8 @@ class Service:
         self._check_count(len(labelled) + len(queries))
         for label, _ in labelled:
             _check_text("label", label)
+            if not label.strip():
+                raise ConfigError(f"label: {label!r} is empty; a word at least is needed")
 
         def fitted() -> FewShotClassifier:
             classifier = FewShotClassifier(self.codec, self.llm, template, scorer)

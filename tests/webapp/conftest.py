@@ -62,3 +62,40 @@ def gate(tiny_codec, service):
     yield made
     made.open()
     hook.remove()
+
+
+def _server():
+    return pytest.importorskip("llmcodec.webapp.server")
+
+
+@pytest.fixture
+def listening():
+    with _server().listen("127.0.0.1", 0) as made:
+        yield made
+
+
+@pytest.fixture
+def running(listening):
+    """running(app) -> its address; it ends after the test."""
+    started = []
+
+    def start(app):
+        made = _server().server_of(app)
+        ready = threading.Event()
+        startup = made.startup
+
+        async def begun(*arguments, **options):
+            await startup(*arguments, **options)
+            ready.set()
+
+        made.startup = begun
+        thread = threading.Thread(target=made.run, kwargs={"sockets": [listening]})
+        thread.start()
+        started.append((made, thread))
+        assert ready.wait(60)
+        return _server().address(listening)
+
+    yield start
+    for made, thread in started:
+        made.should_exit = True
+        thread.join()

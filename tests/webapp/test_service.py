@@ -103,6 +103,7 @@ def test_many_channels_are_read_in_small_pieces(service, tmp_path, monkeypatch):
         ({"demonstrations": {}}, ConfigError, "two classes or more are needed"),
         ({"demonstrations": "one label"}, ConfigError, "two classes or more are needed"),
         ({"demonstrations": "long label"}, ConfigError, "label: has 1001 characters; at most 1000 are allowed"),
+        ({"demonstrations": "no label"}, ConfigError, "label: ' ' is empty"),
         ({"queries": "many"}, ConfigError, "9 clips are too many; at most 8 are allowed"),
     ],
 )
@@ -110,6 +111,7 @@ def test_what_cannot_be_classified(service, labelled, clip, change, error, reaso
     named = {
         "one label": {"low": labelled["low"]},
         "long label": {"l" * 1001: labelled["low"], "high": labelled["high"]},
+        "no label": {" ": labelled["low"], "high": labelled["high"]},
         "many": [clip(2)] * 5,
     }
     wanted = {"demonstrations": labelled, "queries": [clip(2)]}
