@@ -1,5 +1,6 @@
 """What stands behind the tabs of the page, with a tiny codec and the fake language model."""
 
+import asyncio
 import base64
 import html
 import re
@@ -39,6 +40,15 @@ def test_the_page_has_its_tabs_and_fetches_nothing(service):
     ]
     assert len(fields) > 40 and all(part["props"]["label"] for part in fields)
     assert not config["analytics_enabled"]
+
+
+def test_no_file_is_fetched_from_an_address(service, clip):
+    taken = [block for block in page.build_page(service).blocks.values() if block.get_block_name() in ("audio", "file")]
+    assert len(taken) > 20
+    for block in taken:
+        with pytest.raises(gr.Error, match="only files that were uploaded"):
+            asyncio.run(block.async_move_resource_to_block_cache("https://example.com/clip.wav"))
+    assert asyncio.run(taken[0].async_move_resource_to_block_cache(clip(0))).endswith(".wav")
 
 
 def test_errors_become_sentences(caplog):

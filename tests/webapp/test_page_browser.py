@@ -211,7 +211,7 @@ def test_speak(page):
     assert page.evaluate("live") == pytest.approx(1, abs=0.01)  # it was played while it came
     assert panel.locator("#written dt").all_inner_texts() == ["semantic", "coarse", "fine"]
     assert panel.locator("#written span").count() == 9 + 17 + 34
-    checked(page, "Speak", panel.get_by_label("Say this"))
+    checked(page, "Speak", panel.get_by_text("Say this: one of"))
     panel.get_by_label("Say this").fill("violin")
     go.click()
     refused(page, "'violin' was not demonstrated")
@@ -247,6 +247,8 @@ def test_codec(page, codec):
     assert abs(samples(made) - codec.decode(codec.encode(whole))[0].numpy()).max() < 1e-3
     assert seconds(block(panel, "Original").locator("audio")) == pytest.approx(len(whole) / 16_000, abs=0.01)
     panel.get_by_role("button", name="Try it with").click()
+    other = codec.encode(load_audio(DEMO / "queries/query2.flac"))
+    panel.locator("#facts", has_text=f"{len(other.layers[2].unique())} fine").wait_for()
     checked(page, "Codec")
 
 
