@@ -7,7 +7,9 @@ import inspect
 import logging
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -17,7 +19,6 @@ import gradio as gr
 import numpy as np
 import numpy.typing as npt
 import torch
-from gradio.utils import get_upload_folder
 from torch import Tensor
 
 from llmcodec.audio import FILE_SUFFIXES, load_audio, save_audio
@@ -29,6 +30,9 @@ UNEXPECTED = "Something went wrong here; the server's log says what."
 SHOWN = 30.0  # seconds that an error stays
 ROWS_SHOWN, ROWS = 2, 8
 NOISE_DB = 5.0  # by which the sounds of the example are louder than their noise
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # options of an event without a wait
+_PLAIN: dict[str, Any] = {"waveform_options": {"show_recording_waveform": False}}  # the browser's own player
+_FOLDERS = re.escape(tempfile.gettempdir()) + r"[\\/](?:[\w-]+[\\/])*"
 Files = Sequence[str] | None
 
 
@@ -37,28 +41,28 @@ def answering(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def answer(*inputs: Any) -> Any:
-        try:
+        with _sentences():
             return function(*inputs)
-        except Exception as error:
-            raise _sentence(error) from error
 
     @wraps(function)
     def answers(*inputs: Any) -> Iterator[Any]:
-        try:
+        with _sentences():
             yield from function(*inputs)
-        except Exception as error:
-            raise _sentence(error) from error
 
     return answers if inspect.isgeneratorfunction(function) else answer
 
 
-def _sentence(error: Exception) -> gr.Error:
-    if isinstance(error, LLMCodecError):
-        message = re.sub(re.escape(get_upload_folder()) + r"/(\w+/)*", "", str(error))  # users know the file's own name
-    else:
-        log.error("page", exc_info=error)
+@contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
         message = UNEXPECTED
-    return gr.Error(html.escape(message), duration=SHOWN, print_exception=False)
+        if isinstance(error, LLMCodecError):
+            message = re.sub(_FOLDERS, "", str(error))  # users know the file's own name
+        else:
+            log.exception("on the page")
+        raise gr.Error(html.escape(message), duration=SHOWN, print_exception=False) from error
 
 
 def clip_field(label: str, **options: Any) -> gr.Audio:
@@ -71,9 +75,6 @@ def player(label: str, **options: Any) -> gr.Audio:
     return gr.Audio(
         type="numpy", label=label, interactive=False, buttons=["download"], min_width=260, **_PLAIN, **options
     )
-
-
-_PLAIN: dict[str, Any] = {"waveform_options": {"show_recording_waveform": False}}  # the browser's own player
 
 
 def drawing(name: str, **options: Any) -> gr.HTML:
@@ -152,9 +153,6 @@ class ClipRows:
     def _shown(self, count: int) -> list[Any]:
         count = min(max(count, ROWS_SHOWN), ROWS)
         return [count, *(gr.Column(visible=number < count) for number in range(ROWS))]
-
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # for what needs no waiting
 
 
 def busy(where: gr.components.Component) -> dict[str, Any]:

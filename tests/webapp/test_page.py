@@ -4,6 +4,7 @@ import asyncio
 import base64
 import html
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_no_file_is_fetched_from_an_address(service, clip):
 
 def test_errors_become_sentences(caplog):
     def user():
-        raise ConfigError(f"{parts.get_upload_folder()}/0a1b/<b>.wav: lasts too long")
+        raise ConfigError(f"{tempfile.gettempdir()}/llmcodec-page-a_1/cache/0a1b/<b>.wav: lasts too long")
 
     def stream():
         yield 1

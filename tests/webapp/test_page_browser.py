@@ -28,11 +28,17 @@ def codec():
 
 
 @pytest.fixture(scope="module")
-def address(codec):
-    """Of a server of its own."""
+def service(codec):
     words = dict.fromkeys(word for vocabulary in codec.vocabularies for word in vocabulary.words)
     llm = load_llm() if any(model.folder for model in list_models()) else FakeLLM(words)
-    with server.listen("127.0.0.1", 0) as listening, Service(codec, llm, Limits(seconds=20, timeout=600)) as service:
+    with Service(codec, llm, Limits(seconds=20, timeout=600)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(service):
+    """Of a server of its own."""
+    with server.listen("127.0.0.1", 0) as listening:
         running = server.server_of(server.build_app(service))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -199,7 +205,7 @@ def test_words(page, codec, tmp_path):
     assert not panel.locator("#words button.edited").count()
 
 
-def test_speak(page):
+def test_speak(page, service):
     panel = opened(page, "Speak")
     go = panel.get_by_role("button", name="Say it")
     go.click()
@@ -215,6 +221,14 @@ def test_speak(page):
     panel.get_by_label("Say this").fill("violin")
     go.click()
     refused(page, "'violin' was not demonstrated")
+    panel.get_by_label("Say this").fill("tabla bass tabla")
+    panel.get_by_label("Seconds").fill("10")
+    go.click()
+    panel.locator("#said", has_text="Written so far").wait_for()
+    panel.get_by_role("button", name="Stop").click()
+    while service.pool.load:
+        page.wait_for_timeout(200)
+    assert "Written so far" in panel.locator("#said").inner_text()
 
 
 def test_enhance(page):
