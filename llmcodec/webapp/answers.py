@@ -58,12 +58,8 @@ class Encoded(BaseModel):
 
     @classmethod
     def of(cls, codes: AudioCodes, codec: LLMCodec, name: str) -> Encoded:
-        layers = [
-            Layer(name=layer, words=[vocabulary.words[code] for code in row], ids=row)
-            for layer, vocabulary, row in zip(
-                codec.layer_names, codec.vocabularies, (layer[0].tolist() for layer in codes.layers), strict=True
-            )
-        ]
+        rows = zip(codec.words(codes).items(), codes.layers, strict=True)
+        layers = [Layer(name=layer, words=words, ids=row[0].tolist()) for (layer, words), row in rows]
         samples = int(codes.samples)
         return cls(
             codec=name, sample_rate=codec.sample_rate, samples=samples, seconds=samples / codec.sample_rate,

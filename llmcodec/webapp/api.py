@@ -24,7 +24,7 @@ from llmcodec.errors import LLMCodecError
 from llmcodec.evaluation.provenance import digest
 from llmcodec.webapp.answers import Classified, Encoded, Health, Named, Problem, pcm, wav, wav_header
 from llmcodec.webapp.pool import Busy, Cancelled, Job, TimedOut
-from llmcodec.webapp.service import CANDIDATES, Service, TooLong
+from llmcodec.webapp.service import CANDIDATES, SPOKEN, Service, TooLong
 from llmcodec.webapp.uploads import BoundedBody, stored
 
 T = TypeVar("T")
@@ -142,6 +142,7 @@ def build_api(service: Service) -> FastAPI:
         candidates: Annotated[int, Form(ge=1, le=CANDIDATES, description="The best of so many is kept.")] = 1,
         seed: Annotated[int, Form(ge=0, lt=2**31)] = 0,
         rerank: Annotated[str, Form(examples=["likelihood", "round-trip"])] = "likelihood",
+        template: Annotated[str, Form(examples=list(SPOKEN))] = "speak",
         stream: Annotated[bool, Form(description="Send the audio while it is being written (one candidate).")] = False,
     ) -> Response:
         """Say a text as recordings of it do. What was said stands in the header X-Said, percent-encoded."""
@@ -152,7 +153,7 @@ def build_api(service: Service) -> FastAPI:
         def whole(job: Job) -> Response:
             with stored(recordings=recordings) as [paths]:
                 shown = list(zip(texts, paths, strict=True))
-                found = service.speak(text, shown, think, seconds, candidates, seed, rerank, job)
+                found = service.speak(text, shown, think, seconds, candidates, seed, rerank, job, template)
             said = quote(" ".join(found.said))
             return Response(wav(found.wave, codec.sample_rate), media_type="audio/wav", headers={"X-Said": said})
 
@@ -162,7 +163,8 @@ def build_api(service: Service) -> FastAPI:
 
         def begun() -> tuple[Any, Any]:
             with stored(recordings=recordings) as [paths]:  # read by the time of the first piece
-                pieces = service.speak_stream(text, list(zip(texts, paths, strict=True)), think, seconds, job)
+                shown = list(zip(texts, paths, strict=True))
+                pieces = service.speak_stream(text, shown, think, seconds, job, template)
                 return next(pieces), pieces
 
         async with _cancelled_when_gone(request, job):

@@ -9,6 +9,7 @@ from base64 import b64decode
 from secrets import compare_digest
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -22,6 +23,7 @@ from llmcodec.webapp.service import Service
 
 CONNECTIONS = 256  # one more gets 503
 HEADER_SECONDS = 10.0  # for the headers of a request to come in
+KEPT_SECONDS = 30  # for the next request on a connection to begin
 GRACE_SECONDS = 3  # for requests to end when the server does
 
 
@@ -89,7 +91,7 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
     """Answers until it is interrupted: `.run(sockets=[...])`."""
     config = uvicorn.Config(
         app, http=PunctualProtocol, ws="none", log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=GRACE_SECONDS,
+        limit_concurrency=CONNECTIONS, timeout_keep_alive=KEPT_SECONDS, timeout_graceful_shutdown=GRACE_SECONDS,
     )  # fmt: skip
     return uvicorn.Server(config)
 
@@ -101,7 +103,7 @@ class PunctualProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._wait_for_headers()
+        self._close_in(HEADER_SECONDS)
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -110,15 +112,16 @@ class PunctualProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete:
-            self._wait_for_headers()
+        if self.cycle.response_complete:  # else the next request has begun
+            sends_on = self.conn.their_state is h11.SEND_BODY
+            self._close_in(HEADER_SECONDS if sends_on else KEPT_SECONDS + HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._late is not None:
             self._late.cancel()
         super().connection_lost(exc)
 
-    def _wait_for_headers(self) -> None:
+    def _close_in(self, seconds: float) -> None:
         if self._late is not None:
             self._late.cancel()
-        self._late = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+        self._late = self.loop.call_later(seconds, self.transport.close)

@@ -229,6 +229,7 @@ def test_missing_files_and_too_many(post, refused, labelled, clip):
         ({"candidates": "100"}, 422, "candidates: Input should be less than or equal to 16"),
         ({"candidates": "2", "stream": "1"}, 422, "candidates: 2 cannot be streamed"),
         ({"text": "hum", "stream": "1"}, 422, "'hum' was not demonstrated"),
+        ({"template": "enhance"}, 422, "template 'enhance' is not one of speak, sound"),
         ({"rerank": "best"}, 422, "rerank: 'best' is not one of"),
         ({"seed": "-1"}, 422, "seed: Input should be greater than or equal to 0"),
     ],
