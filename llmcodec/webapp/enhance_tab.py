@@ -29,13 +29,14 @@ from llmcodec.webapp.service import Service
 
 def build(service: Service, examples: Examples) -> None:
     gr.Markdown(
-        "Give pairs of the same recordings with and without noise, then a noisy clip: what the pairs show to be noise "
-        "is turned down in it. No language model takes part. The example mixes hiss into the sounds inside the package."
+        "Give pairs of the same recordings with and without noise, paired in the order of their names, then a noisy "
+        "clip: what the pairs show to be noise is turned down in it. No language model takes part. The example mixes "
+        "hiss into the sounds inside the package."
     )
     example = example_button()
     with gr.Row():
         noisy = files_field("Noisy halves of the pairs", min_width=260)
-        clean = files_field("Clean halves, paired in the order of their names", min_width=260)
+        clean = files_field("Clean halves of the pairs", min_width=260)
     given = clip_field("Noisy clip")
     go = gr.Button("Clean it", variant="primary")
     with gr.Row():

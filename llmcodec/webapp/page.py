@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
+from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI, Response
@@ -23,6 +26,7 @@ TABS = {
     "Enhance": enhance_tab.build,
     "Codec": codec_tab.build,
 }
+FETCH = "async_move_resource_to_block_cache"  # what takes a file in, of every part of a page
 KEPT = 3600  # seconds that uploads and results stay on disk
 
 
@@ -40,6 +44,8 @@ def build_page(service: Service) -> gr.Blocks:
         for name, build in TABS.items():
             with gr.Tab(name):
                 build(service, examples)
+    for block in page.blocks.values():
+        vars(block)[FETCH] = partial(_from_here, getattr(block, FETCH))
     weakref.finalize(page, folder.cleanup)
     limits = service.limits
     return page.queue(default_concurrency_limit=limits.workers, max_size=limits.workers + limits.queue, api_open=False)
@@ -63,6 +69,13 @@ def mount_page(app: FastAPI, service: Service, path: str = "/") -> FastAPI:
         ssr_mode=False,
         show_error=True,
     )
+
+
+async def _from_here(move: Callable[[Any], Awaitable[str | None]], source: Any) -> str | None:
+    """Gradio would fetch a file that a request names by its address."""
+    if str(source).lower().startswith(("http:", "https:")):
+        raise gr.Error("only files that were uploaded are taken", print_exception=False)
+    return await move(source)
 
 
 def _refuse(address: str) -> Response:

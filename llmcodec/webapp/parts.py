@@ -7,7 +7,9 @@ import inspect
 import logging
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -17,7 +19,6 @@ import gradio as gr
 import numpy as np
 import numpy.typing as npt
 import torch
-from gradio.utils import get_upload_folder
 from torch import Tensor
 
 from llmcodec.audio import FILE_SUFFIXES, load_audio, save_audio
@@ -29,6 +30,9 @@ UNEXPECTED = "Something went wrong here; the server's log says what."
 SHOWN = 30.0  # seconds that an error stays
 ROWS_SHOWN, ROWS = 2, 8
 NOISE_DB = 5.0  # by which the sounds of the example are louder than their noise
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # options of an event without a wait
+_PLAIN: dict[str, Any] = {"waveform_options": {"show_recording_waveform": False}}  # the browser's own player
+_FOLDERS = re.escape(tempfile.gettempdir()) + r"[\\/](?:[\w-]+[\\/])*"
 Files = Sequence[str] | None
 
 
@@ -37,28 +41,28 @@ def answering(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def answer(*inputs: Any) -> Any:
-        try:
+        with _sentences():
             return function(*inputs)
-        except Exception as error:
-            raise _sentence(error) from error
 
     @wraps(function)
     def answers(*inputs: Any) -> Iterator[Any]:
-        try:
+        with _sentences():
             yield from function(*inputs)
-        except Exception as error:
-            raise _sentence(error) from error
 
     return answers if inspect.isgeneratorfunction(function) else answer
 
 
-def _sentence(error: Exception) -> gr.Error:
-    if isinstance(error, LLMCodecError):
-        message = re.sub(re.escape(get_upload_folder()) + r"/(\w+/)*", "", str(error))  # users know the file's own name
-    else:
-        log.error("page", exc_info=error)
+@contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
         message = UNEXPECTED
-    return gr.Error(html.escape(message), duration=SHOWN, print_exception=False)
+        if isinstance(error, LLMCodecError):
+            message = re.sub(_FOLDERS, "", str(error))  # users know the file's own name
+        else:
+            log.exception("on the page")
+        raise gr.Error(html.escape(message), duration=SHOWN, print_exception=False) from error
 
 
 def clip_field(label: str, **options: Any) -> gr.Audio:
@@ -73,9 +77,6 @@ def player(label: str, **options: Any) -> gr.Audio:
     )
 
 
-_PLAIN: dict[str, Any] = {"waveform_options": {"show_recording_waveform": False}}  # the browser's own player
-
-
 def drawing(name: str, **options: Any) -> gr.HTML:
     """Where the HTML of `pictures` is shown."""
     return gr.HTML(elem_id=name, apply_default_css=False, **options)
@@ -83,7 +84,7 @@ def drawing(name: str, **options: Any) -> gr.HTML:
 
 def files_field(label: str, **options: Any) -> gr.File:
     """Where several clips are dropped."""
-    return gr.File(label=label, file_count="multiple", file_types=sorted(FILE_SUFFIXES), height=190, **options)
+    return gr.File(label=label, file_count="multiple", file_types=sorted(FILE_SUFFIXES), height=165, **options)
 
 
 def example_button() -> gr.Button:
@@ -107,16 +108,16 @@ class ClipRows:
 
     def __init__(self, what: str, clips: str) -> None:
         self.what = what
-        self.rows: list[gr.Row] = []
+        self.rows: list[gr.Column] = []
         self.texts: list[gr.Textbox] = []
         self.files: dict[str, gr.File] = {}  # by their label
-        for number in range(1, ROWS + 1):
-            with gr.Row(visible=number <= ROWS_SHOWN) as row:
-                text = gr.Textbox(label=f"{what} {number}", max_length=100, scale=1, min_width=180)
-                label = f"{clips} of {what.lower()} {number}"
-                self.files[label] = files_field(label, scale=2, min_width=260)
-            self.rows.append(row)
-            self.texts.append(text)
+        with gr.Row():
+            for number in range(1, ROWS + 1):
+                with gr.Column(visible=number <= ROWS_SHOWN, min_width=440) as row:
+                    self.texts.append(gr.Textbox(label=f"{what} {number}", max_length=100))
+                    label = f"{clips} of {what.lower()} {number}"
+                    self.files[label] = files_field(label)
+                self.rows.append(row)
         self.count = gr.State(ROWS_SHOWN)
         more = gr.Button(f"One more {what.lower()}", size="sm")
         more.click(lambda count: self._shown(count + 1), self.count, [self.count, *self.rows], **QUIET)
@@ -151,10 +152,7 @@ class ClipRows:
 
     def _shown(self, count: int) -> list[Any]:
         count = min(max(count, ROWS_SHOWN), ROWS)
-        return [count, *(gr.Row(visible=number < count) for number in range(ROWS))]
-
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # for what needs no waiting
+        return [count, *(gr.Column(visible=number < count) for number in range(ROWS))]
 
 
 def busy(where: gr.components.Component) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def build(service: Service, examples: Examples) -> None:
     with gr.Row():
         go = gr.Button("Say it", variant="primary")
         stop = gr.Button("Stop")
-    live = gr.HTML(None, html_template="", js_on_load=PLAY, elem_id="live")
+    live = gr.HTML(None, html_template="", js_on_load=PLAY, elem_id="live", visible="hidden")
     said = player("What it says")
     about = drawing("said")
     words = drawing("written")

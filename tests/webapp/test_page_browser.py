@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 import soundfile
 
-pytest.importorskip("gradio")
-
 from llmcodec import LLMCodec, load_audio, load_llm
 from llmcodec.llm import FakeLLM, list_models
-from llmcodec.webapp import Limits, Service, server
+from llmcodec.webapp import Limits, Service
 
+server = pytest.importorskip("llmcodec.webapp.server")
 DEMO = Path(__file__).parents[2] / "llmcodec" / "data" / "demo"
 PATIENCE = 240_000  # milliseconds that an answer may take on a busy machine
 WIDTHS = (1280, 400)
-HEIGHT = 1700  # of a screenshot, at most
+HEIGHT, MARGIN = 1600, 20  # of a screenshot, at most; above what it begins with
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +28,17 @@ def codec():
 
 
 @pytest.fixture(scope="module")
-def address(codec):
-    """Of a server of its own."""
+def service(codec):
     words = dict.fromkeys(word for vocabulary in codec.vocabularies for word in vocabulary.words)
     llm = load_llm() if any(model.folder for model in list_models()) else FakeLLM(words)
-    with server.listen("127.0.0.1", 0) as listening, Service(codec, llm, Limits(seconds=20, timeout=600)) as service:
+    with Service(codec, llm, Limits(seconds=20, timeout=600)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(service):
+    """Of a server of its own."""
+    with server.listen("127.0.0.1", 0) as listening:
         running = server.server_of(server.build_app(service))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -105,8 +110,8 @@ def refused(page, sentence):
     toast.get_by_test_id("toast-close").click()
 
 
-def checked(page, name):
-    """Nothing is wider than the page, every field has a name; the screenshot if it is asked for."""
+def checked(page, name, start=None):
+    """Nothing is wider than the page, every field has a name; the screenshot, from `start` on, if it is asked for."""
     width = page.viewport_size["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     nameless = page.evaluate(
@@ -119,8 +124,9 @@ def checked(page, name):
         from PIL import Image
 
         page.evaluate("scrollTo(0, 0)")
+        top = 0 if start is None else round(start.bounding_box()["y"]) - MARGIN
         drawn = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-        drawn = drawn.crop((0, 0, drawn.width, min(drawn.height, HEIGHT))).convert("RGB")
+        drawn = drawn.crop((0, top, drawn.width, min(drawn.height, top + HEIGHT))).convert("RGB")
         Path(folder).mkdir(exist_ok=True)
         drawn.quantize(64).save(Path(folder) / f"{name.lower()}-{width}.png", optimize=True)
 
@@ -153,7 +159,7 @@ def test_classify(page):
         assert card.locator("mark").count()
     names = [card.locator("h3 b").inner_text() for card in cards.all()]
     assert sum(a == b for a, b in zip(names, ["bass", "beat", "cymbal", "tabla"] * 2, strict=True)) >= 4
-    checked(page, "Classify")
+    checked(page, "Classify", go)
 
 
 def test_words(page, codec, tmp_path):
@@ -170,7 +176,7 @@ def test_words(page, codec, tmp_path):
     refused(page, "no clip is shown")
 
     panel.get_by_role("button", name="Try it with").click()
-    buttons = panel.locator("#words button")
+    buttons = panel.locator("#words button[data-layer]")
     buttons.first.wait_for()
     codes = codec.encode(load_audio(DEMO / "queries/query4.flac"))
     assert buttons.count() == sum(row.numel() for row in codes.layers)
@@ -199,9 +205,10 @@ def test_words(page, codec, tmp_path):
     assert not panel.locator("#words button.edited").count()
 
 
-def test_speak(page):
+def test_speak(page, service):
     panel = opened(page, "Speak")
-    panel.get_by_role("button", name="Say it").click()
+    go = panel.get_by_role("button", name="Say it")
+    go.click()
     refused(page, "demonstrations")
     panel.get_by_role("button", name="Try it with").click()
     said = block(panel, "What it says").locator("audio")
@@ -210,10 +217,18 @@ def test_speak(page):
     assert page.evaluate("live") == pytest.approx(1, abs=0.01)  # it was played while it came
     assert panel.locator("#written dt").all_inner_texts() == ["semantic", "coarse", "fine"]
     assert panel.locator("#written span").count() == 9 + 17 + 34
-    checked(page, "Speak")
+    checked(page, "Speak", panel.get_by_text("Say this: one of"))
     panel.get_by_label("Say this").fill("violin")
-    panel.get_by_role("button", name="Say it").click()
+    go.click()
     refused(page, "'violin' was not demonstrated")
+    panel.get_by_label("Say this").fill("tabla bass tabla")
+    panel.get_by_label("Seconds").fill("10")
+    go.click()
+    panel.locator("#said", has_text="Written so far").wait_for()
+    panel.get_by_role("button", name="Stop").click()
+    while service.pool.load:
+        page.wait_for_timeout(200)
+    assert "Written so far" in panel.locator("#said").inner_text()
 
 
 def test_enhance(page):
@@ -246,6 +261,8 @@ def test_codec(page, codec):
     assert abs(samples(made) - codec.decode(codec.encode(whole))[0].numpy()).max() < 1e-3
     assert seconds(block(panel, "Original").locator("audio")) == pytest.approx(len(whole) / 16_000, abs=0.01)
     panel.get_by_role("button", name="Try it with").click()
+    other = codec.encode(load_audio(DEMO / "queries/query2.flac"))
+    panel.locator("#facts", has_text=f"{len(other.layers[2].unique())} fine").wait_for()
     checked(page, "Codec")
 
 
