@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import uuid
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from llmcodec.codec import streaming
 from llmcodec.codec.backbones import build_backbone
+from llmcodec.codec.card import model_card
 from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
@@ -62,6 +64,12 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
     @property
     def tokens_per_second(self) -> float:
         return sum(self.frame_rate / stride for stride in self.strides)
+
+    @property
+    def bits_per_second(self) -> float:
+        """Were all words of a layer equally likely."""
+        sizes = [math.log2(len(vocabulary)) for vocabulary in self.vocabularies]
+        return sum(self.frame_rate / stride * size for stride, size in zip(self.strides, sizes, strict=True))
 
     @property
     def device(self) -> torch.device:
@@ -176,6 +184,10 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         self.save_words(save_directory)
         state = {name: value.to(dtype).contiguous() for name, value in self.state_dict().items()}
         (save_directory / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+
+    def generate_model_card(self, *_: Any, **about: str) -> ModelCard:
+        """The README.md of `save_pretrained` and `push_to_hub`; about: arguments of `card.model_card`."""
+        return model_card(self, **about)
 
     def save_words(self, folder: Path) -> None:
         """What a checkpoint holds besides weights: `config.json` and one `words/<layer>.txt` per layer."""
