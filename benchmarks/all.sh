@@ -22,6 +22,7 @@ once reconstruct reconstruct.py --data "$dev/speech"
 once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once engine engine.py --data "$dev/sounds" --scorer knn
+once planning planning.py --data "$dev"/{speech,sounds}
 once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}
 fewshot() { # NAME DATA ARGUMENTS...
     local name=$1 data=$2

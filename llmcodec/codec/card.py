@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 TEXT = """
 # {title}
 
-A codec whose codebooks are words of a language model, for the package `llmcodec`: it turns sound into words that a frozen
-language model can read, and words back into sound.
+A codec whose codebooks are words of a language model, for the package `llmcodec`: it turns sound into words that a
+frozen language model can read, and words back into sound.
 
 ```python
 from llmcodec import FewShotClassifier, LLMCodec, load_audio
