@@ -169,11 +169,22 @@ def run(words, where, monkeypatch):
         elif program == "cp":
             shutil.copy(*arguments)
         elif words[:2] == ["pip", "install"]:
-            asked = re.fullmatch(r"llmcodec(?:\[(.*)\])?", arguments[-1])
+            asked = re.fullmatch(r"(?:llmcodec|\.)(?:\[(.*)\])?", arguments[-1])
             extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
             assert asked and set((asked[1] or "dev").split(",")) <= set(extras), f"{where}: no such extra"
         else:
             pytest.fail(f"{where}: {program} cannot be run here: put <!-- not run: REASON --> above the block")
+
+
+def test_the_notebook_runs_and_is_kept_without_outputs(workplace):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    (path,) = (ROOT / "notebooks").glob("*.ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in cells)
+    nbclient.NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(workplace)}}).execute()
+    assert all(cell.execution_count for cell in cells) and "reversed" in cells[-1].source
 
 
 def test_what_is_not_run_is_the_exception():

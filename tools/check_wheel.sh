@@ -8,6 +8,7 @@
 # TORCH_INDEX   an additional package index, as in the Makefile
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONPATH # what lies there would count as installed
 dist=${1:-dist}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -20,7 +21,7 @@ install=(-m pip install --quiet --disable-pip-version-check ${TORCH_INDEX:+--ext
 
 "${PYTHON:-python3}" -m venv "$work/empty"
 "$work/empty/bin/python" "${install[@]}" --constraint constraints-cpu.txt "$work"/dist/*.whl
-(cd "$work" && env -u PYTHONPATH empty/bin/llmcodec demo)
+(cd "$work" && empty/bin/llmcodec demo)
 
 mkdir -p "$dist"
 cp "$work"/dist/* "$dist"
