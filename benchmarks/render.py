@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ def main() -> None:
     ):
         if name in results:
             tables[name] = make(results[name])
+    if "speed" in results:
+        tables["speed_codec"] = speed_table(results["speed"], ("llmcodec",))
     for name, make in (
         ("enhance", enhance_table),
         ("speak", speak_table),
@@ -214,10 +216,12 @@ def engine_table(content: dict[str, Any]) -> str:
     return "\n".join([table(head, rows), "", note])
 
 
-def speed_table(content: dict[str, Any]) -> str:
+def speed_table(content: dict[str, Any], systems: Container[str] | None = None) -> str:
+    """One row per codec and step; systems: the codecs that are shown, None: all."""
     lengths = sorted({row["seconds"] for row in content["rows"]})
     cells: dict[tuple[str, str], dict[float, str]] = {}
-    for row in content["rows"]:  # a row beside peers replaces that of the codec alone
+    shown_rows = [row for row in content["rows"] if systems is None or row["system"] in systems]
+    for row in shown_rows:  # a row beside peers replaces that of the codec alone
         shown = f"{1000 * row['median_s']:.0f} ms ({row['times_real_time']:.1f})"
         cells.setdefault((row["system"], row["step"]), {})[row["seconds"]] = shown
     rows = [[system, step, *(found.get(n, "-") for n in lengths)] for (system, step), found in cells.items()]
@@ -238,7 +242,7 @@ def reconstruct_table(content: dict[str, Any]) -> str:
             rows.append([label, numbers[0], f"{numbers[1]} - {numbers[2]}", row["n"]])
     rate = f"{content['tokens_per_second']:.1f} tokens/s, {content['bits_per_second']:.0f} bit/s"
     head = ["measure", "mean", "95 % interval", "clips"]
-    return "\n".join([table(head, rows), "", f"{rate}. {content['data']['name']}."])
+    return "\n".join([table(head, rows), "", f"{rate}. Clips of {content['data']['name']}."])
 
 
 def use_table(content: dict[str, Any]) -> str:
