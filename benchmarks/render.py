@@ -265,12 +265,13 @@ def relevance_table(content: dict[str, Any]) -> str:
 
 
 def planning_table(content: dict[str, Any]) -> str:
-    hours = [str(n) for n in content["hours"]]
-    rows = [
-        [row["what"].replace("bytes", "GB", 1),
-         *(f"{row[key] / (1e9 if row['what'].startswith('bytes') else 1):,.4g}" for key in ("one_hour", *hours))]
-        for row in content["rows"]
-    ]  # fmt: skip
+    """One row per quantity; bytes as gigabytes."""
+    rows = []
+    for row in content["rows"]:
+        unit = 1e9 if row["what"].startswith("bytes") else 1
+        numbers = [row[key] / unit for key in ("one_hour", *map(str, content["hours"]))]
+        cells = [f"{number:,.0f}" if number >= 100 else f"{number:.3g}" for number in numbers]
+        rows.append([row["what"].replace("bytes", "GB", 1), *cells])
     head = ["", "an hour of audio", *(f"{n:,} hours" for n in content["hours"])]
     note = f"Shards of {' and '.join(content['data'])}. `planning.json`: {made(content)}."
     return "\n".join([table(head, rows), "", note])
