@@ -189,6 +189,14 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         """The README.md of `save_pretrained` and `push_to_hub`; about: arguments of `card.model_card`."""
         return model_card(self, **about)
 
+    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, str] | None = None, **options: Any) -> str:
+        """Upload the codec with its card and return the address of the commit.
+
+        model_card_kwargs: what its trainer tells, `training_data` and `license`. options: those of huggingface_hub.
+        """
+        about = {"repository": repo_id} | (model_card_kwargs or {})
+        return super().push_to_hub(repo_id, model_card_kwargs=about, **options)
+
     def save_words(self, folder: Path) -> None:
         """What a checkpoint holds besides weights: `config.json` and one `words/<layer>.txt` per layer."""
         (folder / "words").mkdir(exist_ok=True)

@@ -67,7 +67,7 @@ def test_a_codec_goes_to_the_hub_with_a_card(tiny_codec, tmp_path, monkeypatch):
             return f"hub/{repo_id}"
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
-    about = {"repository": "me/codec", "training_data": "Bells, CC0.", "license": "cc-by-4.0"}
+    about = {"training_data": "Bells, CC0.", "license": "cc-by-4.0"}
     assert tiny_codec.push_to_hub("me/codec", model_card_kwargs=about) == "hub/me/codec"
     folder = tmp_path / "hub" / "me" / "codec"
     assert LLMCodec.from_pretrained(folder).vocabularies == tiny_codec.vocabularies
