@@ -41,6 +41,7 @@ SHORT = {
     "tune": ["--steps", "1", "--episodes", "2", "--tokens", "256", "--ways", "2", "--shots", "1"],
 }
 SHORT_RECIPE = {"steps": 1, "batch_size": 2, "warmup_steps": 1}
+CLIPS = ("clip", "query", "dog1", "dog2", "rain1", "rain2", "one", "two", "clean", "noisy", "long")
 LABELS = ("bass", "beat", "cymbal", "tabla")
 
 
@@ -83,7 +84,7 @@ def materials(tmp_path_factory, tiny_codec):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(root / name, wave.numpy(), 16_000)
 
-    for number, name in enumerate("clip query dog1 dog2 rain1 rain2 one two clean noisy long".split()):
+    for number, name in enumerate(CLIPS):
         write(f"{name}.wav", clips[LABELS[number % 4]])
     (root / "pairs.csv").write_text("noisy,clean\nnoisy.wav,clean.wav\n")
     kinds = {**clips, **{f"{label} backwards": wave.flip(0) for label, wave in clips.items()}}
