@@ -54,7 +54,7 @@ $(PACKAGE): $(REQUIREMENTS)
 	@touch $@
 
 $(DEVELOP): $(PACKAGE)
-	@echo "Installing the developers' tools (pytest, hypothesis, ruff, mypy, mkdocs and others, about 90 MB)."
+	@echo "Installing the developers' tools (pytest, hypothesis, ruff, mypy, mkdocs and others, about 115 MB)."
 	$(INSTALL) --editable '.[dev,docs]'
 	@touch $@
 
