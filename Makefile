@@ -1,6 +1,8 @@
 # make demo    install into .venv and run the demonstration
 # make test    install with the developers' tools, then lint, type check and test
 # make lint    ruff and mypy alone
+# make docs    the documentation as a site, in site/
+# make wheel   sdist and wheel in dist/, checked, installed into an empty environment and tried there
 # make clean   remove .venv and what tools leave behind
 #
 # PYTHON        the interpreter that .venv is made from, 3.10 or later.
@@ -21,7 +23,7 @@ DEVELOP := $(VENV)/.develop
 MODELS := $(VENV)/.models
 REQUIREMENTS := pyproject.toml constraints-cpu.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs wheel clean
 
 demo: $(PACKAGE)
 	@echo "The demonstration fetches SmolLM2-135M once, about 100 MB, if this machine does not have it yet."
@@ -34,8 +36,14 @@ lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(DEVELOP)
+	$(BIN)/python -m mkdocs build --strict --site-dir site
+
+wheel:
+	PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) tools/check_wheel.sh dist
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PACKAGE): $(REQUIREMENTS)
@@ -46,8 +54,8 @@ $(PACKAGE): $(REQUIREMENTS)
 	@touch $@
 
 $(DEVELOP): $(PACKAGE)
-	@echo "Installing the developers' tools (pytest, hypothesis, ruff, mypy and others, about 65 MB)."
-	$(INSTALL) --editable '.[dev]'
+	@echo "Installing the developers' tools (pytest, hypothesis, ruff, mypy, mkdocs and others, about 115 MB)."
+	$(INSTALL) --editable '.[dev,docs]'
 	@touch $@
 
 $(MODELS): $(PACKAGE)

@@ -23,6 +23,7 @@ once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once engine engine.py --data "$dev/sounds" --scorer knn
 once load load.py --data "$dev/sounds" --seconds 300 --threads 1
+once planning planning.py --data "$dev"/{speech,sounds}
 once relevance relevance.py --data "$dev"/{sounds,keywords,digits,emotion}
 fewshot() { # NAME DATA ARGUMENTS...
     local name=$1 data=$2

@@ -113,8 +113,7 @@ def through_ours(
         copies = codec.decode(codes[-1])
         made += [load_audio(copy, RATE, codec.sample_rate) for copy in copies]
         tell(len(made))
-    sizes = [math.log2(len(vocabulary)) for vocabulary in codec.vocabularies]
-    bits = sum(codec.frame_rate / stride * size for stride, size in zip(codec.strides, sizes, strict=True))
+    bits = codec.bits_per_second
     use = [layer.as_dict() for layer in metrics.codebook_use(codec, codes)]
     about = {"codec": named, "tokens_per_second": codec.tokens_per_second, "bits_per_second": bits, "use": use}
     return made, about

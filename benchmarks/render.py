@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -60,36 +60,45 @@ def main() -> None:
     }
     for name, make in (
         ("speed", speed_table),
-        ("reconstruct", reconstruct_table),
-        ("reconstruct_sounds", reconstruct_table),
         ("codebook_use", use_table),
         ("relevance", relevance_table),
         ("engine", engine_table),
         ("models", models_table),
         ("tune", tune_table),
         ("choose_teacher", teacher_table),
+        ("planning", planning_table),
     ):
         if name in results:
             tables[name] = make(results[name])
+    if "speed" in results:
+        tables["speed_codec"] = speed_table(results["speed"], ("llmcodec",))
     for name, make in (
         ("enhance", enhance_table),
         ("speak", speak_table),
         ("speak-qwen", speak_table),
         ("load", load_table),
+        ("reconstruct", reconstruct_table),
+        ("reconstruct_sounds", reconstruct_table),
     ):
         if name in results:
             tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
-        filled = re.sub(
-            r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)",
-            lambda found: found[1] + tables.get(found[2], "not measured yet") + "\n" + found[3],
-            text,
-            flags=re.DOTALL,
-        )
+        filled = fill(text, tables, "" if path.parent == ROOT else "../")
         if filled != text:
             path.write_text(filled, encoding="utf-8")
             print(f"filled {path.relative_to(ROOT)}")
+
+
+def fill(text: str, tables: dict[str, str], to_root: str) -> str:
+    """A page with its tables, where every name of a result is a link to it."""
+
+    def replace(found: re.Match[str]) -> str:
+        content = tables.get(found[2], "not measured yet")
+        linked = re.sub(r"`([\w-]+\.json)`", rf"[`\1`]({to_root}benchmarks/results/\1)", content)
+        return f"{found[1]}{linked}\n{found[3]}"
+
+    return re.sub(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", replace, text, flags=re.DOTALL)
 
 
 def made(content: dict[str, Any]) -> str:
@@ -118,18 +127,24 @@ def fewshot_table(results: dict[str, Any], methods: Iterable[str] = METHODS) -> 
 
 def scorers_table(results: dict[str, Any]) -> str:
     """One row per scorer, where several met on the same episodes."""
-    rows = []
-    for content in chain.from_iterable(result["reports"] for result in results.values()):
+    rows: list[list[str]] = []
+    files: dict[str, None] = {}
+    for name, content in ((name, report) for name, result in results.items() for report in result["reports"]):
         scorers = [row for row in content["rows"] if row["method"].startswith("llm, ")]
+        if len(scorers) < 2:
+            continue
+        files[f"`{name}.json`"] = None
         pairs = {(pair["method"], pair["other"]): pair for pair in content["comparisons"]}
-        for row in scorers if len(scorers) > 1 else ():
+        for row in scorers:
             numbers = [f"{row['ece']:.3f}", f"{row['log_loss']:.3f}"]
             for method, other in (("llm, knn", row["method"]), (row["method"], WORDS)):
                 pair = pairs.get((method, other))
                 numbers.append(f"{pair['only_method']} : {pair['only_other']}, p = {pair['p']:.2g}" if pair else "")
             rows.append([task(content), row["method"].removeprefix("llm, "), cell(row), *numbers])
     head = ["", "scorer", "accuracy in %", "calibration error", "log loss"]
-    return table([*head, "only knn : only it", "only it : only NN on words"], rows)
+    return "\n".join(
+        [table([*head, "only knn : only it", "only it : only NN on words"], rows), "", f"{', '.join(files)}."]
+    )
 
 
 def models_table(content: dict[str, Any]) -> str:
@@ -203,10 +218,12 @@ def engine_table(content: dict[str, Any]) -> str:
     return "\n".join([table(head, rows), "", note])
 
 
-def speed_table(content: dict[str, Any]) -> str:
+def speed_table(content: dict[str, Any], systems: Container[str] | None = None) -> str:
+    """One row per codec and step; systems: the codecs that are shown, None: all."""
     lengths = sorted({row["seconds"] for row in content["rows"]})
     cells: dict[tuple[str, str], dict[float, str]] = {}
-    for row in content["rows"]:  # a row beside peers replaces that of the codec alone
+    shown_rows = [row for row in content["rows"] if systems is None or row["system"] in systems]
+    for row in shown_rows:  # a row beside peers replaces that of the codec alone
         shown = f"{1000 * row['median_s']:.0f} ms ({row['times_real_time']:.1f})"
         cells.setdefault((row["system"], row["step"]), {})[row["seconds"]] = shown
     rows = [[system, step, *(found.get(n, "-") for n in lengths)] for (system, step), found in cells.items()]
@@ -227,7 +244,7 @@ def reconstruct_table(content: dict[str, Any]) -> str:
             rows.append([label, numbers[0], f"{numbers[1]} - {numbers[2]}", row["n"]])
     rate = f"{content['tokens_per_second']:.1f} tokens/s, {content['bits_per_second']:.0f} bit/s"
     head = ["measure", "mean", "95 % interval", "clips"]
-    return "\n".join([table(head, rows), "", f"{rate}. {content['data']['name']}: {made(content)}."])
+    return "\n".join([table(head, rows), "", f"{rate}. Clips of {content['data']['name']}."])
 
 
 def use_table(content: dict[str, Any]) -> str:
@@ -247,6 +264,19 @@ def relevance_table(content: dict[str, Any]) -> str:
     head = ["data", "words", "words exchanged"]
     rows = [[data, *found] for data, found in cells.items()]
     return "\n".join([table(head, rows), "", f"`relevance.json`: {made(content)}."])
+
+
+def planning_table(content: dict[str, Any]) -> str:
+    """One row per quantity; bytes as gigabytes."""
+    rows = []
+    for row in content["rows"]:
+        unit = 1e9 if row["what"].startswith("bytes") else 1
+        numbers = [row[key] / unit for key in ("one_hour", *map(str, content["hours"]))]
+        cells = [f"{number:,.0f}" if number >= 100 else f"{number:.3g}" for number in numbers]
+        rows.append([row["what"].replace("bytes", "GB", 1), *cells])
+    head = ["", "an hour of audio", *(f"{n:,} hours" for n in content["hours"])]
+    note = f"Shards of {' and '.join(content['data'])}. `planning.json`: {made(content)}."
+    return "\n".join([table(head, rows), "", note])
 
 
 def teacher_table(content: dict[str, Any]) -> str:

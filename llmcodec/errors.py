@@ -5,7 +5,7 @@ class LLMCodecError(Exception):
     """Base of every error that llmcodec raises on purpose; the command line prints it and exits with code 2."""
 
 
-class AudioError(LLMCodecError):
+class AudioError(LLMCodecError, ValueError):
     """Audio that cannot be read, is empty or holds values that are not finite."""
 
 
@@ -13,7 +13,7 @@ class ModelError(LLMCodecError):
     """A model, checkpoint or vocabulary that is missing, damaged or does not fit."""
 
 
-class ConfigError(LLMCodecError):
+class ConfigError(LLMCodecError, ValueError):
     """A file or folder written by the user (template, recipe, demonstrations, metadata) with a mistake in it."""
 
 

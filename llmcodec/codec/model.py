@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from llmcodec.codec import streaming
 from llmcodec.codec.backbones import build_backbone
+from llmcodec.codec.card import model_card
 from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
@@ -66,9 +67,9 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
 
     @property
     def bits_per_second(self) -> float:
-        """Of words that are all as likely."""
-        sizes = (len(vocabulary) for vocabulary in self.vocabularies)
-        return sum(self.frame_rate / stride * math.log2(size) for stride, size in zip(self.strides, sizes, strict=True))
+        """Were all words of a layer equally likely."""
+        sizes = [math.log2(len(vocabulary)) for vocabulary in self.vocabularies]
+        return sum(self.frame_rate / stride * size for stride, size in zip(self.strides, sizes, strict=True))
 
     @property
     def device(self) -> torch.device:
@@ -190,6 +191,18 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         self.save_words(save_directory)
         state = {name: value.to(dtype).contiguous() for name, value in self.state_dict().items()}
         (save_directory / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
+
+    def generate_model_card(self, *_: Any, **about: str) -> ModelCard:
+        """The README.md of `save_pretrained` and `push_to_hub`; about: arguments of `card.model_card`."""
+        return model_card(self, **about)
+
+    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, str] | None = None, **options: Any) -> str:
+        """Upload the codec with its card and return the address of the commit.
+
+        model_card_kwargs: what its trainer tells, `training_data` and `license`. options: those of huggingface_hub.
+        """
+        about = {"repository": repo_id} | (model_card_kwargs or {})
+        return super().push_to_hub(repo_id, model_card_kwargs=about, **options)
 
     def save_words(self, folder: Path) -> None:
         """What a checkpoint holds besides weights: `config.json` and one `words/<layer>.txt` per layer."""

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from llmcodec.audio import load_audio
 from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ConfigError, first_line
 from llmcodec.icl.neighbour import NeighbourScorer
 from llmcodec.icl.scorers import build_scorer
 from llmcodec.llm import FrozenLLM, load_llm
@@ -50,14 +52,22 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.scorer = scorer
         self.layers = layers
 
-    def fit(self, clips: Iterable[Clip], labels: Iterable[Any]) -> FewShotClassifier:
-        """Take in the demonstrations. ConfigError: counts differ, one class only; PromptError: they do not fit."""
-        clips, labels = list(clips), np.asarray(list(labels))
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True  # clips are no table of numbers
+        return tags
+
+    def fit(self, clips: Iterable[Clip], y: Iterable[Any]) -> FewShotClassifier:
+        """Take in the demonstrations and a label for each.
+
+        ConfigError: counts differ, one class only, labels that name no classes; PromptError: they do not fit.
+        """
+        clips, labels = list(clips), self._labels(y)
         if len(clips) != len(labels):
             raise ConfigError(f"{len(clips)} demonstrations need as many labels, not {len(labels)}")
         self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
-            raise ConfigError(f"demonstrations of two classes or more are needed, not {len(self.classes_)}")
+            raise ConfigError(f"demonstrations of two classes or more are needed, not of {len(self.classes_)} class")
         self.codec_ = self.codec if isinstance(self.codec, LLMCodec) else LLMCodec.from_pretrained(self.codec)
         self.llm_ = load_llm(self.llm) if self.llm is None or isinstance(self.llm, (str, Path)) else self.llm
         template = self.template if isinstance(self.template, TaskTemplate) else load_template(self.template)
@@ -68,6 +78,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         by_class = [[row for row, label in zip(words, labels, strict=True) if label == name] for name in self.classes_]
         self.scorer_.fit(by_class, [str(name) for name in self.classes_])
         return self
+
+    @staticmethod
+    def _labels(y: Iterable[Any]) -> np.ndarray:
+        if y is None:
+            raise ConfigError("fit requires y to be passed: a label for each clip, but the target y is None")
+        try:
+            labels = column_or_1d(np.asarray(y if hasattr(y, "__array__") else list(y)), warn=True)
+            check_classification_targets(labels)
+        except ValueError as error:
+            raise ConfigError(f"labels: {first_line(error)}") from error
+        return labels
 
     def decision_function(self, clips: Iterable[Clip]) -> np.ndarray:
         """Scores [N, C] in the order of `classes_`: larger is likelier."""

@@ -1,7 +1,10 @@
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from llmcodec.codec import CodecConfig, LayerConfig, LLMCodec
 from llmcodec.errors import ModelError
@@ -49,6 +52,32 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(folder, new_code
         new_codec(5).save_checkpoint(folder)
     assert [entry.name for entry in folder.parent.iterdir()] == ["codec"]
     LLMCodec.from_pretrained(folder)
+
+
+def test_a_codec_goes_to_the_hub_with_a_card(tiny_codec, tmp_path, monkeypatch):
+    class Hub:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, **_):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, folder_path, repo_id, **_):
+            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
+            return f"hub/{repo_id}"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    about = {"training_data": "Bells, CC0.", "license": "cc-by-4.0"}
+    assert tiny_codec.push_to_hub("me/codec", model_card_kwargs=about) == "hub/me/codec"
+    folder = tmp_path / "hub" / "me" / "codec"
+    assert LLMCodec.from_pretrained(folder).vocabularies == tiny_codec.vocabularies
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.library_name, card.data.license) == ("llmcodec", "cc-by-4.0")
+    assert 'LLMCodec.from_pretrained("me/codec")' in card.text and "Bells, CC0." in card.text
+    assert all(f"| {name} | {tiny_codec.frame_rate / stride:.1f} | " in card.text
+               for name, stride in zip(tiny_codec.layer_names, tiny_codec.strides, strict=True))  # fmt: skip
+    tiny_codec.save_pretrained(tmp_path / "plain")
+    assert "Not stated" in ModelCard.load(tmp_path / "plain" / "README.md").text
 
 
 def test_no_special_token_is_a_word_of_the_codec(tiny_codec):

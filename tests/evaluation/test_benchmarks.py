@@ -165,6 +165,18 @@ def test_reconstruct_with_a_codec_of_transformers(run, sounds, tmp_path):
         run("reconstruct", "--data", sounds, "--no-asr", "--peer", tmp_path / "other")
 
 
+def test_planning(run, sounds, tmp_path):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ConfigError, match="speed.py writes it"):
+        run("planning", "--data", sounds, "--results", tmp_path)
+    code, written, printed = run("planning", "--data", sounds)
+    rows = {row["what"]: row for row in written["rows"]}
+    assert code == 0 and written["gpu"] is None and "1000000 hours" in printed
+    assert all(0 < row["one_hour"] == pytest.approx(row["1000"] / 1000) for row in rows.values())
+    assert rows["words of all layers"]["one_hour"] == pytest.approx((1 + 2 + 4) / 4 / 0.03 * 3600)
+    assert rows["bytes of Parquet shards"]["one_hour"] > rows["bytes of the words, packed"]["one_hour"]
+
+
 def test_engine(run, sounds, monkeypatch):
     monkeypatch.setattr("llmcodec.llm.load_llm", lambda name: FakeLLM())
     options = ("--data", sounds, "--queries", 6, "--anew", 2, "--many", 3, 2, "--scorer", "knn", "channel")

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import check_estimator
 
 from llmcodec.codec import AudioCodes, LLMCodec
 from llmcodec.errors import ConfigError
@@ -37,6 +39,35 @@ def test_it_is_a_scikit_learn_estimator(classifier: FewShotClassifier, clip: Cli
     array[:] = clips
     scores = cross_val_score(classifier, array, labels, cv=2)
     assert scores.tolist() == [1.0, 1.0]
+
+
+# What scikit-learn asks of estimators of tables, and why a classifier of clips does not give it.
+NOT_KEPT = {
+    "check_estimators_overwrite_params": "joblib's hash of a torch module changes when nothing in it does",
+    "check_estimators_dtypes": "samples are floating point or PCM: int64 has no full scale",
+    "check_estimator_sparse_array": "a sparse row is refused as what is no audio; the message does not say sparse",
+    "check_estimator_sparse_matrix": "a sparse row is refused as what is no audio; the message does not say sparse",
+    "check_classifier_data_not_an_array": "clips are iterated over, an object with `__array__` alone cannot be",
+    "check_classifiers_classes": "two numbers are no sound to tell classes by",
+    "check_classifiers_train": "a list of numbers is refused: a clip is a path, an array, a tensor or codes",
+}
+
+
+def test_scikit_learn_finds_an_estimator(classifier: FewShotClassifier) -> None:
+    results = check_estimator(classifier, expected_failed_checks=NOT_KEPT, on_skip=None)
+    found = {result["check_name"] for result in results if result["status"] == "xfail"}
+    assert found == set(NOT_KEPT) and len(results) > 40
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [([0.5, 1.5], "Unknown label type"), (None, "requires y"), ([["a", 1], ["b", 2]], "1d array")],
+)
+def test_labels_that_name_no_classes_are_refused(
+    classifier: FewShotClassifier, clip: Clip, labels: Any, reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        classifier.fit([clip([1, 2]), clip([3, 4])], labels)
 
 
 def test_waveforms_and_their_codes_are_the_same_clip(classifier: FewShotClassifier, tiny_codec: LLMCodec) -> None:
