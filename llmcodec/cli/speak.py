@@ -53,18 +53,17 @@ def speak(
     from llmcodec.audio import save_audio
     from llmcodec.generation import FewShotGenerator
     from llmcodec.generation.tables import read_spoken
-    from llmcodec.llm import Sampling, load_llm
+    from llmcodec.llm import best_of, load_llm
     from llmcodec.prompting import load_generation_template
 
     check_output(out, force)
-    warm = temperature if temperature is not None else (0.8 if candidates > 1 else 0.0)
-    sampling = Sampling(temperature=warm, candidates=candidates, seed=seed)
     task = load_generation_template(template)
     if task.input != "text":
         raise ConfigError(f"{template}: input: {task.input} must be text for speak")
     files, texts = read_spoken(demos)
     model = load_codec(codec, threads)
     clips = [read_codes(model, file) for file in files]
+    sampling = best_of(candidates, seed, temperature)
     generator = FewShotGenerator(model, load_llm(llm), task, sampling, rerank).fit(texts, clips)
     with progress() as bar:
         bar.add_task(text, total=None)

@@ -1,7 +1,7 @@
 """Frozen language models: what they promise, the backends, and where models come from."""
 
 from llmcodec.llm.base import FrozenLLM, Prefix
-from llmcodec.llm.decoding import GREEDY, Generation, Sampling, Schedule, ScheduleProcessor
+from llmcodec.llm.decoding import GREEDY, Generation, Sampling, Schedule, ScheduleProcessor, best_of
 from llmcodec.llm.fake import FakeLLM
 from llmcodec.llm.served import ServedLLM
 from llmcodec.llm.sources import (
@@ -28,6 +28,7 @@ __all__ = [
     "ScheduleProcessor",
     "ServedLLM",
     "TransformersLLM",
+    "best_of",
     "list_models",
     "llm_source",
     "load_llm",

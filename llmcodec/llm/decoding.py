@@ -70,6 +70,13 @@ class Sampling:
 
 
 GREEDY = Sampling()
+WARM = 0.8  # temperature, where several candidates need one and none is given
+
+
+def best_of(candidates: int, seed: int = 0, temperature: float | None = None) -> Sampling:
+    """So many samples to choose from; without a temperature, one is greedy and several are warm."""
+    usual = WARM if candidates > 1 else 0.0
+    return Sampling(temperature=usual if temperature is None else temperature, candidates=candidates, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)

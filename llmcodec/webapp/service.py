@@ -19,7 +19,7 @@ from llmcodec.errors import AudioError, ConfigError
 from llmcodec.generation import Enhancer, FewShotGenerator, Generated
 from llmcodec.generation.demonstrations import text_nearness, usual_samples
 from llmcodec.icl import FewShotClassifier
-from llmcodec.llm import FrozenLLM, Sampling
+from llmcodec.llm import FrozenLLM, best_of
 from llmcodec.prompting import template_names
 from llmcodec.webapp.kept import Kept
 from llmcodec.webapp.limits import Limits
@@ -31,7 +31,6 @@ CANDIDATES = 16
 SPOKEN = ("speak", "sound")  # templates whose input is text
 KEPT = 8  # fitted classifiers
 TEXT_LENGTH = 1000  # characters of a text or label
-WARM = 0.8  # temperature, if there are several candidates to choose from
 
 
 class TooLong(AudioError):
@@ -271,8 +270,7 @@ class Service:
             _check_text("text", one)
         if candidates > CANDIDATES:
             raise ConfigError(f"candidates: {candidates} are too many; at most {CANDIDATES} are allowed")
-        sampling = Sampling(temperature=WARM if candidates > 1 else 0.0, candidates=candidates, seed=seed)
-        generator = FewShotGenerator(self.codec, self.llm, template, sampling, rerank)
+        generator = FewShotGenerator(self.codec, self.llm, template, best_of(candidates, seed), rerank)
         generator.fit([shown for shown, _ in demonstrations], [self._codes(path) for _, path in demonstrations])
         known = generator.demonstrations
         if think:  # any one of them may be the answer
