@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import uuid
@@ -17,11 +18,12 @@ import soxr
 import torch
 from torch import Tensor
 
-from llmcodec.errors import AudioError
+from llmcodec.errors import AudioError, first_line
 
 DEFAULT_RATE = 16_000
 MIN_RATE, MAX_RATE = 4_000, 192_000
 MAX_CHANNELS = 1_024
+MAX_BLOCK = 2**22  # samples of all channels that are held at a time, whatever a header says
 FILE_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"])
 # Full scale of the integer types that carry sound; other integers have no agreed one.
 INTEGER_SCALES = {"uint8": (128.0, 128.0), "int8": (0.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
@@ -71,8 +73,15 @@ def stream_audio(path: PathLike, sample_rate: int = DEFAULT_RATE, chunk_seconds:
     if not chunk_seconds > 0:
         raise AudioError(f"chunk_seconds is {chunk_seconds}; it must be above 0")
     with _open(path) as file:
-        frames = max(1, round(chunk_seconds * file.samplerate))
+        frames = max(1, min(round(chunk_seconds * file.samplerate), MAX_BLOCK // file.channels))
         yield from _resample(_file_samples(file, path, frames), str(path), file.samplerate, sample_rate)
+
+
+def decode_audio(content: bytes, name: str, sample_rate: int = DEFAULT_RATE) -> Tensor:
+    """`load_audio` of the bytes of a file; `name` is what messages call it."""
+    with _opened(io.BytesIO(content), name) as file:
+        blocks = _file_samples(file, name, MAX_BLOCK // file.channels)
+        return torch.cat(list(_resample(blocks, name, file.samplerate, sample_rate)))
 
 
 def audio_info(path: PathLike) -> AudioInfo:
@@ -114,7 +123,7 @@ class AudioWriter:
                 self._temporary, "w", samplerate=self.sample_rate, channels=1, subtype="PCM_16"
             )
         except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"{self.path}: cannot be written ({_one_line(error)})") from error
+            raise AudioError(f"{self.path}: cannot be written ({first_line(error)})") from error
         return self
 
     def write(self, wave: Tensor) -> None:
@@ -127,8 +136,8 @@ class AudioWriter:
         _check_finite(samples, str(self.path), self._file.frames, self.sample_rate)
         try:
             self._file.write(np.clip(samples, -1.0, 1.0))
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self.path}: cannot be written ({_one_line(error)})") from error
+        except (soundfile.LibsndfileError, AssertionError) as error:  # the latter: fewer were written than given
+            raise AudioError(f"{self.path}: cannot be written ({first_line(error)}; is the disk full?)") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -142,8 +151,8 @@ class AudioWriter:
                     raise AudioError(f"{self.path}: nothing to write; at least one sample is needed")
                 self._refuse_existing()
                 os.replace(self._temporary, self.path)
-        except OSError as failure:
-            raise AudioError(f"{self.path}: cannot be written ({_one_line(failure)})") from failure
+        except (OSError, soundfile.LibsndfileError) as failure:
+            raise AudioError(f"{self.path}: cannot be written ({first_line(failure)})") from failure
         finally:
             self._file = None
             self._temporary.unlink(missing_ok=True)
@@ -165,13 +174,20 @@ def _open(path: PathLike) -> _SequentialFile:
     try:
         with open(path, "rb"):  # for the operating system's own words: no such file, is a directory, no permission
             pass
-        file = _SequentialFile(path)
     except OSError as error:
-        raise AudioError(f"{path}: {error.strerror or _one_line(error)}; an audio file is needed") from error
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:  # headerless formats want more arguments
-        raise AudioError(f"{path}: no audio file that can be read ({_one_line(error)})") from error
+        raise AudioError(f"{path}: {error.strerror or first_line(error)}; an audio file is needed") from error
+    except ValueError as error:
+        raise AudioError(f"{path}: no name of a file ({error})") from error
+    return _opened(path, str(path))
+
+
+def _opened(source: PathLike | io.BytesIO, name: str) -> _SequentialFile:
     try:
-        _checked_rate(file.samplerate, str(path))
+        file = _SequentialFile(source)
+    except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:  # headerless formats want more
+        raise AudioError(f"{name}: no audio file that can be read ({first_line(error)})") from error
+    try:
+        _checked_rate(file.samplerate, name)
     except AudioError:
         file.close()
         raise
@@ -184,7 +200,7 @@ def _file_samples(file: _SequentialFile, path: PathLike, frames: int) -> Iterato
         try:
             block = file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"{path}: is damaged ({_one_line(error)})") from error
+            raise AudioError(f"{path}: is damaged ({first_line(error)})") from error
         if not len(block):
             return
         yield block
@@ -252,7 +268,3 @@ def _checked_rate(rate: int, name: str) -> int:
     if not (math.isfinite(rate) and MIN_RATE <= rate <= MAX_RATE):
         raise AudioError(f"{name}: sample rate {rate} Hz; it must be from {MIN_RATE} to {MAX_RATE} Hz")
     return rate
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

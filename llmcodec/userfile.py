@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ConfigError, first_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,7 +32,10 @@ def parse_yaml(text: str, file: str, model: type[Model]) -> Model:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{file}: {where}no valid YAML ({getattr(error, 'problem', None) or error})") from error
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise ConfigError(f"{file}: {where}no valid YAML ({problem})") from error
+    except (ValueError, TypeError, RecursionError) as error:  # dates and numbers that are none, endless nesting
+        raise ConfigError(f"{file}: no valid YAML ({first_line(error)})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: must be fields and values; fields are {_field_names(model)}")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ from llmcodec.cli import (
     tune,
     words,
 )
-from llmcodec.cli.common import ErrorLine
+from llmcodec.cli.common import ErrorLine, show_error
 
 app = typer.Typer(
     cls=ErrorLine,
@@ -67,6 +68,13 @@ app.command()(export.export)
 app.add_typer(models.app, name="models")
 
 
+def _stop(*_: object) -> None:
+    """End as after Ctrl-C: with what is half-written removed."""
+    show_error("stopped")
+    raise SystemExit(143)
+
+
 def main() -> None:
     """Entry point of the `llmcodec` script."""
+    signal.signal(signal.SIGTERM, _stop)
     app(prog_name="llmcodec")

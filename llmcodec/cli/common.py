@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from llmcodec.errors import AudioError, ConfigError, LLMCodecError, ModelError
+from llmcodec.errors import AudioError, ConfigError, LLMCodecError, ModelError, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -60,7 +60,7 @@ class ErrorLine(TyperGroup):
 
 
 def show_error(message: str) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {one_line(message)}", err=True)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -13,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from llmcodec.errors import AudioError, ModelError
+from llmcodec import formats
+from llmcodec.errors import AudioError, ModelError, first_line
 
 PADDING = -1
+FORMAT = "llmcodec-codes-1"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class AudioCodes:
         tensors["samples"] = self.samples.contiguous()
         temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
         try:
-            temporary.write_bytes(save(tensors, metadata={"format": "llmcodec-codes-1"}))
+            temporary.write_bytes(save(tensors, metadata={"format": FORMAT}))
             os.replace(temporary, path)
         except OSError as error:
             raise AudioError(f"{path}: cannot be written: {error.strerror}") from error
@@ -67,16 +69,21 @@ class AudioCodes:
 
     @classmethod
     def load(cls, path: str | Path) -> AudioCodes:
-        """Read what `save` wrote. AudioError when the file is missing or something else."""
+        """Read what `save` wrote. AudioError when the file is missing, something else or of a newer llmcodec."""
         try:
             with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get("format") != "llmcodec-codes-1":
-                    raise AudioError(f"{path}: not a file of llmcodec codes")
+                if fault := formats.fault((file.metadata() or {}).get("format"), FORMAT):
+                    raise AudioError(f"{path}: not a file of llmcodec codes: {fault}")
                 count = len(file.keys()) - 1
-                layers = tuple(file.get_tensor(f"layer.{number}").long() for number in range(count))
-                return cls(layers, file.get_tensor("samples").long())
+                tensors = [file.get_tensor(name) for name in (*(f"layer.{n}" for n in range(count)), "samples")]
         except (OSError, SafetensorError) as error:
-            raise AudioError(f"{path}: not a file of llmcodec codes: {error}") from error
+            raise AudioError(f"{path}: not a file of llmcodec codes: {first_line(error)}") from error
+        *layers, samples = tensors
+        for tensor, axes in ((samples, 1), *((layer, 2) for layer in layers)):
+            if tensor.dtype not in (torch.int32, torch.int64) or tensor.ndim != axes or len(tensor) != len(samples):
+                held = f"a tensor of {tensor.dtype} and shape {list(tensor.shape)}"
+                raise AudioError(f"{path}: not a file of llmcodec codes: it holds {held}")
+        return cls(tuple(layer.long() for layer in layers), samples.long())
 
     def check(self, strides: Sequence[int], words: Sequence[int], frame_samples: int) -> None:
         """ModelError when these codes cannot be those of a codec with these strides and vocabulary sizes."""

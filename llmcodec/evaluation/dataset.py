@@ -145,7 +145,7 @@ def audio_paths(source: Path, rows: Iterable[TableRow], column: str) -> tuple[Pa
         path = folder / row.cells[column]
         if path in paths:
             raise ConfigError(f"{source}: line {row.number}: {row.cells[column]} stands in line {paths[path]} already")
-        if not path.is_file():
+        if not os.path.isfile(path):  # also of names that no file can have
             raise ConfigError(f"{source}: line {row.number}: {row.cells[column]}: no such audio file in {folder}")
         paths[path] = row.number
     return tuple(paths)
