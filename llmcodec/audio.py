@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from llmcodec.errors import AudioError, first_line
+from llmcodec.temporary import beside
 
 DEFAULT_RATE = 16_000
 MIN_RATE, MAX_RATE = 4_000, 192_000
@@ -110,7 +110,7 @@ class AudioWriter:
         self.sample_rate = _checked_rate(sample_rate, str(path))
         self.overwrite = overwrite
         self._file: soundfile.SoundFile | None = None
-        self._temporary = self.path.with_name(f".{uuid.uuid4().hex}{self.path.suffix}")
+        self._temporary = beside(self.path)
         if self.path.suffix.lower() not in (".wav", ".flac"):
             raise AudioError(f"{path}: cannot write {self.path.suffix or 'a file without suffix'}; use .wav or .flac")
         self._refuse_existing()

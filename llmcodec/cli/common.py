@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +51,8 @@ class ErrorLine(TyperGroup):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             show_error(f"{where}{error.strerror or error}")
+        except MemoryError:
+            show_error("out of memory")
         except KeyboardInterrupt:
             show_error("interrupted")
             raise typer.Exit(130) from None
@@ -172,17 +172,6 @@ def check_output(path: Path, force: bool) -> None:
         raise ConfigError(f"{path}: exists already; --force replaces it")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: the folder {path.parent} does not exist")
-
-
-@contextmanager
-def atomic_output(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` if the block ends without an error."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def missing_extra(what: str, error: ImportError, extra: str) -> ConfigError:

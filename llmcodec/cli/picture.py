@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from llmcodec.cli.common import CODES_SUFFIX, atomic_output, missing_extra
+from llmcodec.cli.common import CODES_SUFFIX, missing_extra
 from llmcodec.errors import ConfigError
+from llmcodec.temporary import atomic_output
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from llmcodec import formats
 from llmcodec.errors import AudioError, ModelError, first_line
+from llmcodec.temporary import atomic_output
 
 PADDING = -1
 FORMAT = "llmcodec-codes-1"
@@ -58,14 +57,11 @@ class AudioCodes:
         path = Path(path)
         tensors = {f"layer.{number}": layer.to(torch.int32).contiguous() for number, layer in enumerate(self.layers)}
         tensors["samples"] = self.samples.contiguous()
-        temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
         try:
-            temporary.write_bytes(save(tensors, metadata={"format": FORMAT}))
-            os.replace(temporary, path)
+            with atomic_output(path) as temporary:
+                temporary.write_bytes(save(tensors, metadata={"format": FORMAT}))
         except OSError as error:
             raise AudioError(f"{path}: cannot be written: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> AudioCodes:

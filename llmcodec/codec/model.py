@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from math import prod
@@ -24,6 +23,7 @@ from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
 from llmcodec.errors import AudioError, ModelError, first_line
+from llmcodec.temporary import beside
 from llmcodec.vocabulary import Vocabulary
 
 CHECKPOINT = frozenset(["README.md", "config.json", "model.safetensors", "words"])
@@ -197,7 +197,7 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         strange = sorted({entry.name for entry in folder.iterdir()} - CHECKPOINT) if folder.is_dir() else []
         if strange:
             raise ModelError(f"{folder}: holds {strange[0]}, which is no part of a codec; give a folder of its own")
-        work, old = (folder.with_name(f".{uuid.uuid4().hex}") for _ in range(2))
+        work, old = beside(folder), beside(folder)
         try:
             work.mkdir(parents=True)
             self._save_pretrained(work, dtype)

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic_core import from_json
 from torch import nn
 
 from llmcodec.errors import ConfigError
+from llmcodec.temporary import atomic_output
 
 
 def provenance(seed: int) -> dict[str, Any]:
@@ -51,17 +51,11 @@ def digest(model: nn.Module) -> str:
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 file under a temporary name and rename it. ConfigError if that is not possible."""
     path = Path(path)
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with atomic_output(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from llmcodec.codec import AudioCodes, LLMCodec, join_codes
 from llmcodec.errors import AudioError, ConfigError, LLMCodecError, first_line
 from llmcodec.evaluation.provenance import digest, read_json, write_json
 from llmcodec.locks import sole_use
+from llmcodec.temporary import PATTERN, atomic_output
 from llmcodec.training.sources import Clip, ClipSource, open_source
 
 if TYPE_CHECKING:
@@ -94,14 +94,11 @@ class Tokenization:
         rows = self._rows(clips)
         table = pyarrow.Table.from_pylist(rows, schema=self._schema())
         path = self.shard(number)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.parquet")
         try:
-            pyarrow.parquet.write_table(table, temporary, compression="zstd")
-            os.replace(temporary, path)
+            with atomic_output(path) as temporary:
+                pyarrow.parquet.write_table(table, temporary, compression="zstd")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror or first_line(error)}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return len(rows), sum(row["error"] is not None for row in rows)
 
     def _rows(self, clips: list[Clip]) -> list[Row]:
@@ -171,7 +168,7 @@ class Tokenization:
         """
         missing, clips, unread = self.begin(), 0, 0
         with sole_use(self.out):
-            for cut_off in self.out.glob(".*.parquet"):  # by a kill
+            for cut_off in self.out.glob(PATTERN):  # by a kill
                 cut_off.unlink()
             counts = map(self.write, missing) if workers is None else self._on_ray(missing, workers)
             for done, (some, bad) in enumerate(counts, 1):

@@ -27,6 +27,7 @@ from llmcodec.evaluation.provenance import write_text
 from llmcodec.locks import sole_use
 from llmcodec.models import locate
 from llmcodec.teachers import AudioTeacher
+from llmcodec.temporary import PATTERN
 from llmcodec.training.adversary import Adversary
 from llmcodec.training.balance import Balancer
 from llmcodec.training.data import Batch, CropBatches
@@ -70,8 +71,8 @@ def _train(
     last = _last_checkpoint(out)
     _check_same_recipe(recipe, out, last)
     if accelerator.is_main_process:
-        for cut_off in out.glob("." + 32 * "[0-9a-f]"):  # by a kill
-            shutil.rmtree(cut_off, ignore_errors=True)
+        for cut_off in out.glob(PATTERN):  # by a kill
+            shutil.rmtree(cut_off) if cut_off.is_dir() else cut_off.unlink()
     with accelerator.main_process_first(), _progress("clips", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("features", total=None)
         cache = feature_cache(
