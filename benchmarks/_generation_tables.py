@@ -28,13 +28,13 @@ def enhance_table(content: dict[str, Any]) -> str:
 def speak_table(content: dict[str, Any]) -> str:
     """What Whisper hears in generated digits and in others, and the questions."""
     rows = [
-        [row["what"], share(row["restricted"]), share(row["free"]), f"{row['dnsmos']['value']:.2f}",
+        [row["what"], percent(row["restricted"]), percent(row["free"]), f"{row['dnsmos']['value']:.2f}",
          row["restricted"]["n"]]
         for row in content["rows"]
     ]  # fmt: skip
     asked = [
-        [f"level {row['level']}" if isinstance(row["level"], int) else row["level"], share(row["answer"]),
-         share(row["heard"]), row["refused"], row["answer"]["n"]]
+        [f"level {row['level']}" if isinstance(row["level"], int) else row["level"], percent(row["answer"]),
+         percent(row["heard"]), row["refused"], row["answer"]["n"]]
         for row in content["questions"]
     ]  # fmt: skip
     copies = content["copies"]
@@ -50,5 +50,5 @@ def speak_table(content: dict[str, Any]) -> str:
     return "\n".join([*parts, facts])
 
 
-def share(found: dict[str, Any]) -> str:
+def percent(found: dict[str, Any]) -> str:
     return f"{100 * found['accuracy']:.0f} ({100 * found['low']:.0f}-{100 * found['high']:.0f})"

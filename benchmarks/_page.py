@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from jinja2 import Environment
 from torch import Tensor
 
 from llmcodec.codec import LLMCodec
 from llmcodec.errors import ConfigError
+from llmcodec.evaluation.html import audio_address, data_address
 from llmcodec.evaluation.provenance import write_text
 
 PAGE = """<!doctype html>
@@ -39,8 +38,8 @@ def write_page(path: Path, title: str, made: dict[str, Any], clips: Sequence[dic
     rows = [
         {
             "title": clip["title"],
-            "audio": _address(_audio(clip["wave"], codec.sample_rate), "audio/mpeg"),
-            "picture": _address(_spectrogram(clip["wave"]), "image/png"),
+            "audio": audio_address(clip["wave"], codec.sample_rate),
+            "picture": data_address(_spectrogram(clip["wave"]), "image/png"),
             "words": _words(clip["wave"], codec),
         }
         for clip in clips
@@ -55,12 +54,6 @@ def _words(wave: Tensor, codec: LLMCodec) -> str:
     return " ".join(codec.vocabularies[0].words[code] for code in codes.layers[0][0].tolist())
 
 
-def _audio(wave: Tensor, rate: int) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, wave.clamp(-1, 1).numpy(), rate, format="MP3")
-    return file.getvalue()
-
-
 def _spectrogram(wave: Tensor) -> bytes:
     """A picture of 320 Hz to 8 kHz, 80 dB deep, as PNG."""
     try:
@@ -73,7 +66,3 @@ def _spectrogram(wave: Tensor) -> bytes:
     file = io.BytesIO()
     image.imsave(file, np.flipud(level), cmap="magma", vmin=level.max() - 80, vmax=level.max(), format="png")
     return file.getvalue()
-
-
-def _address(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -35,7 +35,7 @@ fewshot digits digits --template digit --episodes 1000 --settings 5x5
 fewshot sounds-scorers sounds --episodes 100 \
     --scorer knn channel ensemble direct direct-orders direct-prompts direct-bare \
     direct-repeats direct-context direct-batch paper
-fewshot models sounds --llm smollm2-135m gemma3-270m qwen2.5-0.5b --episodes 200 --settings 2x1 5x1 --scorer knn direct
+fewshot models sounds --llm smollm2-135m gemma3-270m qwen2.5-0.5b --episodes 100 --settings 2x1 5x1 --scorer knn direct
 once enhance enhance.py --speech "$dev/speech" --noise "$dev/noise"
 once speak speak.py --data "$dev/digits"
 once speak-qwen speak.py --data "$dev/digits" --llm qwen2.5-0.5b

@@ -30,6 +30,7 @@ from llmcodec.evaluation.dataset import METADATA, audio_paths, read_table
 from llmcodec.evaluation.metrics import bootstrap
 from llmcodec.evaluation.provenance import provenance
 from llmcodec.generation import Enhancer
+from llmcodec.generation.enhance import subtraction
 from llmcodec.llm import load_llm
 from llmcodec.models import locate
 
@@ -150,12 +151,10 @@ def mixtures(
 
 
 def spectral_subtraction(wave: Tensor) -> Tensor:
-    """Power spectral subtraction (Berouti et al. 1979): the noise is the quietest fifth of each bin's frames."""
+    """Power spectral subtraction alone."""
     window = torch.hann_window(640)
     spectrum = torch.stft(wave, 640, 160, window=window, return_complex=True)
-    power = spectrum.abs().square()
-    noise = 1.5 * power.quantile(0.2, dim=1, keepdim=True)
-    gain = (1 - 2 * noise / power.clamp(min=1e-9)).clamp(min=0.05).sqrt()
+    gain = subtraction(spectrum.abs().square().mT).mT
     return torch.istft(spectrum * gain, 640, 160, window=window, length=len(wave))
 
 

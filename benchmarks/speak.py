@@ -22,6 +22,7 @@ import _common
 import numpy as np
 import torch
 import yaml
+from _generation_tables import percent
 from _page import write_page
 from torch import Tensor
 
@@ -136,10 +137,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts += f"{content['seconds per second']:.1f} s for a second; reuse {content['reuse']}"
     _common.report(arguments, content, "\n\n".join([table, asked, facts]))
     return 0
-
-
-def percent(row: dict[str, Any]) -> str:
-    return f"{100 * row['accuracy']:.0f} ({100 * row['low']:.0f}-{100 * row['high']:.0f})"
 
 
 def share(one: AudioCodes, other: AudioCodes) -> float:

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +31,16 @@ INTEGER_SCALES = {"uint8": (128.0, 128.0), "int8": (0.0, 128.0), "int16": (0.0, 
 
 Floats = npt.NDArray[np.float32]
 PathLike = str | os.PathLike[str]
+
+
+def is_audio(path: Path) -> bool:
+    """Whether that is a file, not hidden, with the suffix of one that can be read."""
+    return path.suffix.lower() in FILE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def audio_digest(wave: Tensor) -> str:
+    """SHA-256 of a waveform [T] at 16 bits, in hexadecimal: the same audio has the same one."""
+    return sha256((wave * 2**15).round().to(torch.int32).numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from llmcodec.audio import FILE_SUFFIXES
+from llmcodec.audio import is_audio
 from llmcodec.errors import ConfigError
 from llmcodec.evaluation.saved import is_saved, read_saved
 from llmcodec.evaluation.superb import TASK, read_superb
@@ -83,7 +83,7 @@ def read_labelled(path: PathLike, group_by: str | None = None) -> LabelledFolder
     if is_saved(path):
         kept = read_saved(path)
         root, rows = Path(kept.folder.name) / path.resolve().name, [TableRow(*row) for row in enumerate(kept.rows, 1)]
-    elif (path / TASK).is_file():
+    elif (path / TASK).is_file() and not (path / METADATA).exists():
         root, rows = path, [TableRow(*row) for row in enumerate(read_superb(path), 1)]
     elif path.is_dir() and not (path / METADATA).exists():
         root, rows = path, rows_of_subfolders(path)
@@ -156,7 +156,7 @@ def audio_files(folder: PathLike) -> tuple[Path, ...]:
     folder = Path(folder)
     if (folder / METADATA).exists():
         return audio_paths(folder / METADATA, read_table(folder / METADATA, ("file_name",)), "file_name")
-    found = tuple(sorted(path for path in folder.rglob("*") if _is_audio(path)))
+    found = tuple(sorted(path for path in folder.rglob("*") if is_audio(path)))
     if not found:
         raise ConfigError(f"{folder}: no audio files; a folder with metadata.csv or audio files is needed")
     return found
@@ -166,7 +166,7 @@ def rows_of_subfolders(folder: Path) -> list[TableRow]:
     """Columns file and label of the clips of a folder with one sub-folder per label. ConfigError: it has none."""
     rows: list[TableRow] = []
     for label in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        clips = sorted(path for path in label.iterdir() if _is_audio(path))
+        clips = sorted(path for path in label.iterdir() if is_audio(path))
         if not clips:
             raise ConfigError(f"{label}: no audio files; each sub-folder of {folder} is a label and holds its clips")
         for clip in clips:
@@ -174,10 +174,6 @@ def rows_of_subfolders(folder: Path) -> list[TableRow]:
     if not rows:
         raise ConfigError(f"{folder}: neither {METADATA} nor sub-folders; one sub-folder of clips per label is needed")
     return rows
-
-
-def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in FILE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _group_columns(columns: Sequence[str], rows: Sequence[TableRow], group_by: str | None, source: Path) -> list[str]:

@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from llmcodec.audio import load_audio
+from llmcodec.audio import audio_digest, load_audio
 from llmcodec.codec import AudioCodes, LLMCodec, WordSpace
 from llmcodec.errors import ConfigError, ModelError
 from llmcodec.evaluation import baselines
@@ -107,7 +105,7 @@ class FewShotEvaluation:
                 self.judges[f"{called}, {name}"] = Judge(builder, build_scorer(name, builder, self.space))
         self.named = {"name": codec_name, "weights": digest(codec)}
         self.codes: dict[int, AudioCodes] = {}
-        self._seen: dict[bytes, int] = {}  # the first clip with this audio
+        self._seen: dict[str, int] = {}  # the first clip with this audio
         self._features: dict[int, Floats] = {}
 
     def run(
@@ -226,7 +224,7 @@ class FewShotEvaluation:
 
 def encode_clips(
     folder: LabelledFolder, codec: LLMCodec, clips: Sequence[int], progress: Callable[[int, int], None],
-    seen: dict[bytes, int] | None = None,
+    seen: dict[str, int] | None = None,
 ) -> dict[int, AudioCodes]:  # fmt: skip
     """The codes of each of those clips, by position in the folder; every clip is read and encoded once.
 
@@ -239,7 +237,7 @@ def encode_clips(
         batch = clips[start : start + BATCH]
         waves = [load_audio(folder.files[clip], codec.sample_rate) for clip in batch]
         for clip, wave in zip(batch, waves, strict=True):
-            twin = seen.setdefault(sha256((wave * 2**15).round().to(torch.int32).numpy().tobytes()).digest(), clip)
+            twin = seen.setdefault(audio_digest(wave), clip)
             if folder.groups[twin] != folder.groups[clip]:
                 raise ConfigError(
                     f"{folder.root}: {folder.names[twin]} and {folder.names[clip]} hold the same audio; remove one, or "

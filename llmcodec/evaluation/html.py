@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from jinja2 import Environment
+from torch import Tensor
 
 from llmcodec.audio import load_audio
 from llmcodec.evaluation.episodes import Episode
@@ -178,6 +179,16 @@ def _audio(bench: FewShotEvaluation, clip: int) -> str:
     """A clip as the address of itself."""
     rate = bench.codec.sample_rate
     wave = load_audio(bench.folder.files[clip], rate)[: int(SECONDS * rate)]
+    return audio_address(wave, rate)
+
+
+def audio_address(wave: Tensor, rate: int) -> str:
+    """A waveform [T] as the address of itself, an MP3."""
     file = io.BytesIO()
-    soundfile.write(file, wave.numpy(), rate, format="MP3")
-    return f"data:audio/mpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    soundfile.write(file, wave.clamp(-1, 1).numpy(), rate, format="MP3")
+    return data_address(file.getvalue(), "audio/mpeg")
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """The address that holds `content` of that media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,20 +20,23 @@ FFT, BANDS = 640, 64
 FLOOR = 0.1  # no band is turned down by more than this
 SOFTNESS = 0.7  # power of the share of speech that is the gain of the amplitude
 SPAN = 1  # frames on either side that are compared too
+MIXED = 3  # mixtures of each pair's speech with the noises of other pairs
+STEADY = 0.2  # share of a bin's frames in which steady noise is taken to stand alone
 
 
 class Enhancer:
     """Turns down what the demonstrations, where they sound alike, show to be noise.
 
     A frame of the noisy clip is compared, by what its words stand for in the codec, with every frame of the noisy
-    demonstrations. The share of speech that the `neighbours` nearest had in each band, known from their clean halves,
-    is averaged and becomes a mask on the noisy spectrum, a Wiener gain by example. The clip keeps its own fine
-    structure, which a resynthesis from words would lose.
+    demonstrations, and of mixtures of their speech with each other's noises. The share of speech that the `neighbours`
+    nearest had in each band, known from their clean halves, is averaged and becomes a mask on the noisy spectrum, a
+    Wiener gain by example. Where it tells of noise, what is steady in the clip itself is subtracted too. The clip keeps
+    its own fine structure, which a resynthesis from words would lose.
 
     codec: LLMCodec, its folder or hub id; None: the one inside the package.
     """
 
-    def __init__(self, codec: LLMCodec | str | None = None, neighbours: int = 16) -> None:
+    def __init__(self, codec: LLMCodec | str | None = None, neighbours: int = 32) -> None:
         if neighbours < 1:
             raise ConfigError(f"neighbours: {neighbours} must be 1 or more")
         self.codec = codec if isinstance(codec, LLMCodec) else LLMCodec.from_pretrained(codec)
@@ -53,17 +56,10 @@ class Enhancer:
             raise ConfigError(f"{len(firsts)} noisy recordings need as many clean ones, not {len(seconds)}")
         if not firsts:
             raise ConfigError("no demonstrations; one pair of a noisy and a clean recording is needed, better several")
+        pairs = [self._pair(number, *pair) for number, pair in enumerate(zip(firsts, seconds, strict=True), 1)]
         self.pairs: list[tuple[AudioCodes, AudioCodes]] = []
         features, masks = [], []
-        for number, (first, second) in enumerate(zip(firsts, seconds, strict=True), 1):
-            wave, target = (load_audio(clip, self.codec.sample_rate) for clip in (first, second))
-            if abs(len(wave) - len(target)) > 0.05 * self.codec.sample_rate:
-                raise ConfigError(
-                    f"pair {number}: the noisy recording has {len(wave)} samples, the clean one {len(target)}; both "
-                    "must be of one recording"
-                )
-            size = min(len(wave), len(target))
-            wave, target = wave[:size], target[:size]
+        for wave, target in [*pairs, *mixtures(pairs, MIXED)]:
             codes = self.codec.encode(wave)
             self.pairs.append((codes, self.codec.encode(target)))
             features.append(self._features(codes))
@@ -72,6 +68,16 @@ class Enhancer:
         self._scale = 1 / self._features_known.std(0, correction=0).clamp(min=1e-4)
         self._owner = [(n, place) for n, rows in enumerate(features) for place in range(len(rows))]
         return self
+
+    def _pair(self, number: int, noisy: Clip, clean: Clip) -> tuple[Tensor, Tensor]:
+        wave, target = (load_audio(clip, self.codec.sample_rate) for clip in (noisy, clean))
+        if abs(len(wave) - len(target)) > 0.05 * self.codec.sample_rate:
+            raise ConfigError(
+                f"pair {number}: the noisy recording has {len(wave)} samples, the clean one {len(target)}; both "
+                "must be of one recording"
+            )
+        size = min(len(wave), len(target))
+        return wave[:size], target[:size]
 
     def enhance(self, clip: Clip) -> Tensor:
         """The clip, cleaner: float32 [T], as long as it was, at the codec's rate. AudioError: it cannot be read."""
@@ -84,9 +90,9 @@ class Enhancer:
         """wave [T] with the shares [F, spectra * BANDS] of each frame's bands left in it."""
         spectrum = self._stft(wave)
         rows = gains.unflatten(1, (self._per_frame, BANDS)).flatten(0, 1)
-        rows = torch.cat([rows, rows[-1:]])[: len(spectrum)]
-        gain = ((rows @ self._to_bins) ** SOFTNESS).clamp(min=FLOOR)
-        return torch.istft((spectrum * gain).mT, FFT, self._hop, window=self._window, length=len(wave))
+        share = torch.cat([rows, rows[-1:]])[: len(spectrum)] @ self._to_bins
+        gain = share**SOFTNESS * subtraction(spectrum.abs().square()) ** (1 - share)
+        return torch.istft((spectrum * gain.clamp(min=FLOOR)).mT, FFT, self._hop, window=self._window, length=len(wave))
 
     def resembling(self, wave: Tensor, target: Tensor) -> Tensor:
         """wave [T], its bands turned down to what `target` [T] has in them, at most: a Wiener gain."""
@@ -172,3 +178,21 @@ class Enhancer:
         short = max(0, FFT // 2 + 1 - len(wave))  # reflection needs more samples than it mirrors
         padded = nn.functional.pad(wave, (0, short))
         return torch.stft(padded, FFT, self._hop, window=self._window, return_complex=True).mT
+
+
+def mixtures(pairs: Sequence[tuple[Tensor, Tensor]], count: int) -> list[tuple[Tensor, Tensor]]:
+    """Noisy and clean: the speech of each pair with the noise of the `count` next pairs, as loud beside it as there."""
+    found = []
+    for n, (_, clean) in enumerate(pairs):
+        for noisy, other in (pairs[(n + step) % len(pairs)] for step in range(1, min(count, len(pairs) - 1) + 1)):
+            level = (clean.square().mean() / other.square().mean().clamp(min=1e-9)).sqrt()
+            noise = (noisy - other).repeat(-(-len(clean) // len(other)))[: len(clean)]
+            found.append((clean + level * noise, clean))
+    return found
+
+
+def subtraction(power: Tensor) -> Tensor:
+    """Gains of power spectral subtraction (Berouti et al. 1979) for a spectrogram [F, bins]: noise is what stands in a
+    bin's quietest frames."""
+    noise = 1.5 * power.quantile(STEADY, dim=0)
+    return (1 - 2 * noise / power.clamp(min=1e-9)).clamp(min=0.05).sqrt()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from llmcodec import formats
+from llmcodec.audio import audio_digest
 from llmcodec.codec import AudioCodes, LLMCodec, join_codes
 from llmcodec.errors import AudioError, ConfigError, LLMCodecError, first_line
 from llmcodec.evaluation.provenance import digest, read_json, write_json
@@ -56,6 +57,10 @@ class Tokenization:
     def model(self) -> LLMCodec:
         return LLMCodec.from_pretrained(self.codec)
 
+    @cached_property
+    def weights(self) -> str:
+        return digest(self.model)
+
     def shard(self, number: int) -> Path:
         return self.out / f"{number:05}.parquet"
 
@@ -69,7 +74,7 @@ class Tokenization:
             "format": FORMAT,
             "clips": len(clips),
             "clips_sha256": sha256(json.dumps(listed).encode()).hexdigest(),
-            "codec": digest(self.model),
+            "codec": self.weights,
             "clips_per_shard": self.per_shard,
         }
         kept = self.out / PLAN
@@ -92,7 +97,7 @@ class Tokenization:
 
         clips = self.source.clips[number * self.per_shard : (number + 1) * self.per_shard]
         rows = self._rows(clips)
-        table = pyarrow.Table.from_pylist(rows, schema=self._schema())
+        table = pyarrow.Table.from_pylist(rows, schema=self._schema)
         path = self.shard(number)
         try:
             with atomic_output(path) as temporary:
@@ -112,8 +117,7 @@ class Tokenization:
             except AudioError as error:
                 rows[place]["error"] = str(error).replace(f"{self.data}{os.sep}", "")
                 continue
-            samples = (wave * 2**15).round().to(torch.int32).numpy().tobytes()
-            rows[place] |= {"samples": len(wave), "sha256": sha256(samples).hexdigest()}
+            rows[place] |= {"samples": len(wave), "sha256": audio_digest(wave)}
             if len(wave) > BATCH_SECONDS * self.model.sample_rate:
                 pieces = self.model.stream_encode(wave.split(self.model.sample_rate))
                 rows[place] |= self._cells(join_codes(list(pieces)))
@@ -138,6 +142,7 @@ class Tokenization:
             cells |= {name: row, f"{name}_length": len(row), f"{name}_words": " ".join(words.words[n] for n in row)}
         return cells
 
+    @cached_property
     def _schema(self) -> pyarrow.Schema:
         import pyarrow
 
@@ -150,7 +155,7 @@ class Tokenization:
             }
         about = {
             "format": FORMAT,
-            "codec": digest(self.model),
+            "codec": self.weights,
             "sample_rate": self.model.sample_rate,
             "words": {
                 name: list(words.words)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from llmcodec.audio import FILE_SUFFIXES, decode_audio, load_audio
+from llmcodec.audio import FILE_SUFFIXES, decode_audio, is_audio, load_audio
 from llmcodec.errors import ConfigError, first_line
 from llmcodec.evaluation.dataset import read_table
 
@@ -75,7 +75,7 @@ class AudioFolder:
     def __init__(self, data: Path) -> None:
         self.root, table = data, data / TABLE
         if not table.is_file():
-            names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*")) if _is_audio(path)]
+            names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*")) if is_audio(path)]
             self.clips = [_clip(name, {}) for name in names]
             if not names:
                 raise ConfigError(
@@ -159,10 +159,6 @@ class SavedDataset:
 
     def stamp(self, clip: Clip) -> list[int] | None:
         return self._stamp
-
-
-def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in FILE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _clip(name: str, told: Mapping[str, Any]) -> Clip:

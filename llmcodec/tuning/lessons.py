@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -62,9 +62,6 @@ class Lessons(Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return self.count
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return (self[number] for number in range(self.count))
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         if not 0 <= number < self.count:

@@ -85,6 +85,7 @@ def tune(
         model.peft_config["default"].base_model_name_or_path = base
         model.save_pretrained(str(out), save_embedding_layers=False)  # "auto" asks the hub
         shutil.rmtree(checkpoints)
+    trainer.accelerator.wait_for_everyone()  # the others load what was written
 
 
 class _Progress(TrainerCallback):

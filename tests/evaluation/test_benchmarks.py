@@ -5,9 +5,11 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from llmcodec.audio import save_audio
 from llmcodec.errors import ConfigError, ModelError
 from llmcodec.llm import FakeLLM
 
@@ -34,8 +36,30 @@ def run(monkeypatch, capsys, tmp_path, checkpoint):
         return code, written, capsys.readouterr().out
 
     yield call
-    for name in ("_common", "codebook_use", "engine", "fewshot", "reconstruct", "relevance", "speed", "tune"):
-        sys.modules.pop(name, None)
+    for script in FOLDER.glob("*.py"):
+        sys.modules.pop(script.stem, None)
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """In place of Whisper and DNSMOS: hears what it is told to."""
+
+    class Judge:
+        sample_rate = 16_000
+        heard: list[str] = []
+
+        def __init__(self, name):
+            pass
+
+        def choose(self, waves, texts):
+            self.heard.append(texts[len(self.heard) % len(texts)])
+            return [self.heard[-1]], [f" {self.heard[-1]}!"]
+
+    monkeypatch.setattr("llmcodec.evaluation.recognition.WhisperJudge", Judge)
+    monkeypatch.setattr("llmcodec.evaluation.metrics.dnsmos", lambda wave, rate: 2.5)
+    monkeypatch.setattr("llmcodec.evaluation.metrics.speaker_similarity", lambda own, wave: 0.5)
+    monkeypatch.setattr("llmcodec.llm.load_llm", lambda name: FakeLLM(max_context=1 << 14))
+    return Judge
 
 
 def test_fewshot(run, sounds, tmp_path):
@@ -148,3 +172,86 @@ def test_engine(run, sounds, monkeypatch):
     assert code == 0 and [row["scorer"] for row in written["rows"]] == ["knn", "channel"]
     assert all(row["largest_difference"] < 1e-3 and row["once_s"] > 0 for row in written["rows"])
     assert "3-way 2-shot by knn" in printed
+
+
+def test_speak(run, sounds, judge, tmp_path):
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "page.html"
+    options = ("--data", sounds, "--generations", 6, "--judged", 3, "--shots", 2, "--page", page)
+    code, written, printed = run("speak", *options)
+    rows = {row["what"]: row for row in written["rows"]}
+    assert code == 0 and list(rows) == ["generated", "blind choice", "other recordings", "their codec round trip"]
+    assert rows["generated"]["restricted"]["n"] == 6 and rows["blind choice"]["restricted"]["n"] == 3
+    assert rows["generated"]["restricted"]["accuracy"] == 1  # heard in the order in which they were made
+    assert rows["generated"]["free"]["accuracy"] == 1 and rows["generated"]["wer"]["value"] == 0
+    copies = written["copies"]
+    assert copies["n"] == 6 and 0 <= copies["exact"] <= copies["nearly"] <= 6
+    assert [row["level"] for row in written["questions"]] == [1, 2, 3]
+    assert all(row["answer"]["accuracy"] == 0 for row in written["questions"])  # no sound is the answer
+    assert {"anew", "again"} == set(written["reuse"])
+    assert "copies" in printed and page.read_text().count("<audio") == 12
+    with pytest.raises(ConfigError, match="needs more than 4 clips"):
+        run("speak", "--data", sounds, "--shots", 4)
+
+
+def test_copies_are_counted_place_by_place(monkeypatch, tiny_codec, sound):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    share = importlib.import_module("speak").share
+    codes = tiny_codec.encode([sound(9600), sound(9600, seed=1), sound(4800)])
+    assert share(codes[0], codes[0]) == 1
+    assert share(codes[0], codes[1]) == share(codes[1], codes[0]) < 1
+    assert share(codes[0], codes[2]) <= 0.5
+
+
+@pytest.fixture
+def corpora(tmp_path, sound):
+    """Speech of two speakers, four clips, and four noises."""
+    speech, noise = tmp_path / "speech", tmp_path / "noise"
+    for folder in (speech, noise):
+        folder.mkdir()
+    for n in range(4):
+        save_audio(speech / f"{n}.wav", sound(16_000, seed=n))
+        save_audio(noise / f"{n}.wav", 0.1 * torch.randn(9000, generator=torch.Generator().manual_seed(n)))
+    told = "".join(f"{n}.wav,{'ab'[n % 2]}\n" for n in range(4))
+    (speech / "metadata.csv").write_text(f"file_name,speaker\n{told}")
+    (noise / "metadata.csv").write_text("file_name\n" + "".join(f"{n}.wav\n" for n in range(4)))
+    return speech, noise
+
+
+def test_enhance(run, corpora, judge):
+    pytest.importorskip("pystoi")
+    pytest.importorskip("pesq")
+    speech, noise = corpora
+    options = ("--speech", speech, "--noise", noise, "--clips", 2, "--pairs", 2)
+    code, written, printed = run("enhance", *options, "--snr", 0, "--llm", "fake")
+    rows = {row["variant"]: row for row in written["rows"]}
+    assert code == 0 and rows["noisy"]["measures"]["SI-SDR"]["value"] == pytest.approx(0, abs=0.3)
+    assert all(gain["value"] == 0 for gain in rows["noisy"]["gains"].values())
+    assert {"codec only", "spectral subtraction", "enhance", "clean words by the LLM"} <= set(rows)
+    assert "| 0 | enhance |" in printed
+    (speech / "metadata.csv").write_text("file_name,speaker\n0.wav,a\n")
+    with pytest.raises(ConfigError, match="two speakers or more"):
+        run("enhance", *options)
+
+
+def test_text_to_audio(run, sounds, judge, monkeypatch):
+    monkeypatch.setattr("llmcodec.teachers.AudioTeacher.__init__", lambda *_: None)
+    monkeypatch.setattr(
+        "llmcodec.teachers.AudioTeacher.features",
+        lambda _, waves: [torch.stft(waves[0], 64, window=torch.ones(64), return_complex=True).abs().T],
+    )
+    options = ("--data", sounds, "--shots", 1, "--each", 2, "--seconds", 0.3, "--whisper", "stand-in")
+    code, written, printed = run("text_to_audio", *options)
+    assert code == 0 and written["clips"] == 6
+    assert [row["what"] for row in written["rows"]] == ["generated", "codec resynthesis", "generated, labels shuffled"]
+    assert all(row["FAD"] >= 0 and row["low"] <= row["KL"] <= row["high"] for row in written["rows"])
+    assert printed.startswith("| what | FAD | KL |")
+
+
+def test_frechet_distance_is_that_of_normal_distributions(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    frechet = importlib.import_module("text_to_audio").frechet
+    rows = np.random.default_rng(0).normal(size=(4000, 3))
+    assert frechet(rows, rows) == pytest.approx(0, abs=1e-6)
+    assert frechet(rows, rows + [2.0, 0.0, 0.0]) == pytest.approx(4, rel=1e-3)
+    assert frechet(rows, 3 * rows) == pytest.approx(3 * (3 - 1) ** 2, rel=0.1)

@@ -54,3 +54,10 @@ def test_no_json_is_refused(task):
     (path / "metadata.json").write_text("{")
     with pytest.raises(ConfigError, match="no valid JSON"):
         read_labelled(path)
+
+
+def test_a_table_beside_it_comes_first(task, sounds):
+    write, folder = task
+    path = write(lambda rows: {"other.wav": {"label": "none"}})
+    shutil.copy(sounds / "metadata.csv", path)
+    assert read_labelled(path).labels == folder.labels

@@ -6,6 +6,7 @@ import torch
 from llmcodec.errors import AudioError, ConfigError
 from llmcodec.evaluation.metrics import si_sdr
 from llmcodec.generation import Enhancer
+from llmcodec.generation.enhance import mixtures, subtraction
 
 
 def noise(samples, seed):
@@ -77,3 +78,27 @@ def test_pairs_that_cannot_be_used_are_refused(tiny_codec, pairs, tmp_path):
         made.fit([noisy[0]], [tmp_path / "bad.wav"])
     with pytest.raises(ConfigError, match="neighbours: 0 must be 1 or more"):
         Enhancer(tiny_codec, neighbours=0)
+
+
+def test_mixtures_keep_the_level_of_the_noise(pairs):
+    made = mixtures(list(zip(*pairs, strict=True)), 2)
+    assert len(made) == 6
+    for n, (noisy, clean) in enumerate(made):
+        first, other = pairs[1][n // 2], (n // 2 + 1 + n % 2) % 3
+        assert torch.equal(clean, first)
+        assert snr(noisy, clean) == pytest.approx(snr(pairs[0][other], pairs[1][other]), abs=0.5)
+    assert mixtures([(pairs[0][0], pairs[1][0])], 3) == []
+    unchanged = mixtures([(clean, clean) for clean in pairs[1]], 1)
+    assert all(torch.equal(noisy, clean) for noisy, clean in unchanged)
+
+
+def snr(noisy, clean):
+    return float(10 * (clean.square().mean() / (noisy - clean).square().mean()).log10())
+
+
+def test_what_is_steady_is_subtracted():
+    power = torch.ones(50, 3)
+    power[::2, 1] = 100.0
+    gain = subtraction(power)
+    assert gain[:, 0].max() < 0.3 and gain[1::2, 1].max() < 0.3 and gain[::2, 1].min() > 0.9
+    assert (subtraction(torch.zeros(4, 3)) <= 1).all()
