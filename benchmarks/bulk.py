@@ -102,10 +102,10 @@ def _timed(command: Sequence[str]) -> dict[str, Any]:
     return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1), "encoding_s": told["seconds"], "clips": told["clips"]}
 
 
-def _killed(command: Sequence[str], kills: int, whole: float, draw: random.Random) -> list[dict[str, Any]]:
+def _killed(command: Sequence[str], kills: int, whole: float, draw: random.Random) -> list[dict[str, int]]:
     """Begin, kill and begin again, and at last run to the end."""
     out = Path(command[5])
-    rows = []
+    rows: list[dict[str, int]] = []
     while len(rows) < kills:
         before = len(list(out.glob("0*.parquet")))
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
