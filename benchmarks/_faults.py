@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,7 +73,7 @@ def row(
     said = all(len(text.splitlines()) <= 1 and "Traceback" not in text for text in texts)
     line = next((text for text in texts if text), "").replace(f"{bench.root}/", "")
     expected = all(one.code in codes for one in ended) and all(
-        text or one.code in KILLED for text, one in zip(texts, ended, strict=True)
+        text or one.code in SILENT for text, one in zip(texts, ended, strict=True)
     )
     left = [
         path
@@ -85,7 +86,7 @@ def row(
     )  # fmt: skip
 
 
-KILLED = (-signal.SIGKILL, -signal.SIGPIPE, 0)
+SILENT = (-signal.SIGKILL, 0, 1)  # killed, well, or nobody listens
 
 
 def content(folder: Path, pattern: str = "*") -> dict[str, bytes]:
@@ -209,21 +210,24 @@ def closed_pipe(name: str, bench: Bench, draw: random.Random) -> Row:
         os.close(read)
 
     ended = bench.run("words", bench.clips / "00.wav", "--codec", bench.codec, before=closed)
-    return row(name, bench, before, [ended], True, (0, 1, -signal.SIGPIPE))
+    return row(name, bench, before, [ended], ended.code in (0, 1) and not ended.errors, (0, 1))
 
 
-@fault("encode: out of file handles")
+@fault("encode: one file handle is left")
 def no_handles(name: str, bench: Bench, draw: random.Random) -> Row:
     before, out = bench.surroundings(bench.out), bench.out / "codes"
     encode = ("encode", bench.clips, "-o", out, "--codec", bench.codec)
 
     def limit() -> None:
-        taken = max(map(int, os.listdir("/proc/self/fd"))) + 1
-        resource.setrlimit(resource.RLIMIT_NOFILE, (taken, taken))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        with suppress(OSError):
+            while True:
+                last = os.open(os.devnull, os.O_RDONLY)
+        os.close(last)
 
     ended = bench.run(*encode, before=limit)
     again = bench.run(*encode, "--force")
-    return row(name, bench, before, [ended], again.code == 0 and len(_visible(out)) == 16)
+    return row(name, bench, before, [ended], again.code == 0 and len(_visible(out)) == 16, (0, 2))
 
 
 # Disks and permissions
@@ -243,7 +247,7 @@ def full_disk(name: str, bench: Bench, what: str, draw: random.Random) -> Row:
     if what == "train":
         bench.recipe()
     before, disk = bench.surroundings(bench.out), bench.out / "disk"
-    size = {"train": "900k", "eval": "8k", "decode": "64k"}.get(what, "20k")
+    size = {"train": "900k", "eval": "4k", "decode": "64k"}.get(what, "20k")
     if what == "decode":
         bench.run("encode", bench.clips / "15.wav", "-o", bench.out / "long.safetensors", "--codec", bench.codec)
     commands: dict[str, tuple[object, ...]] = {
@@ -268,29 +272,40 @@ def full_disk(name: str, bench: Bench, what: str, draw: random.Random) -> Row:
     return row(name, bench, before, [ended], not left and not cut)
 
 
+def unprivileged() -> None:
+    """From here on root may do no more with the files of others than anybody: no capabilities."""
+    header, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset(header, nothing):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
 @fault("encode: folder may not be written", "write")
 @fault("encode: clip may not be read", "read")
 @fault("tokenize: folder may not be written", "tokenize")
 def not_permitted(name: str, bench: Bench, what: str, draw: random.Random) -> Row:
     out = bench.out / "codes"
     out.mkdir()
-    (bench.clips / "00.wav").chmod(0o600)
-    before = bench.surroundings(bench.out)
-
-    def nobody() -> None:
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-
+    os.chown(out, NOBODY, NOBODY)
     if what == "read":
         out.chmod(0o777)
-        ended = bench.run(
-            "encode", bench.clips / "00.wav", bench.clips / "01.wav", "-o", out, "--codec", bench.codec, before=nobody
-        )
-        return row(name, bench, before, [ended], sorted(content(out)) == ["01.safetensors"])
-    (bench.clips / "00.wav").chmod(0o644)
+        os.chown(bench.clips / "00.wav", NOBODY, NOBODY)
+        (bench.clips / "00.wav").chmod(0o600)
     before = bench.surroundings(bench.out)
+
+    if what == "read":
+        ended = bench.run(
+            "encode",
+            bench.clips / "00.wav",
+            bench.clips / "01.wav",
+            "-o",
+            out,
+            "--codec",
+            bench.codec,
+            before=unprivileged,
+        )
+        return row(name, bench, before, [ended], not content(out))
     command = bench.tokenize(out) if what == "tokenize" else ("encode", bench.clips, "-o", out, "--codec", bench.codec)
-    ended = bench.run(*command, before=nobody)
+    ended = bench.run(*command, before=unprivileged)
     return row(name, bench, before, [ended], not content(out))
 
 

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             Path(folder).chmod(0o755)
             (Path(folder) / "printed").mkdir()
             rows.append(fault(name, Bench(Path(folder) / "bench"), arguments.seed))
-        verdict = "borne" if rows[-1].borne else "NOT BORNE"
+        bad = [check for check, held in asdict(rows[-1]).items() if held is False]
+        verdict = f"NOT BORNE: {', '.join(bad)}" if bad else "borne"
         print(f"{name}: {verdict} ({time.perf_counter() - begun:.0f} s) {rows[-1].line}", file=sys.stderr, flush=True)
     content = {
         "faults": len(rows),

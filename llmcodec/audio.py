@@ -127,7 +127,7 @@ class AudioWriter:
         self._refuse_existing()
 
     def __enter__(self) -> AudioWriter:
-        if not self.path.parent.is_dir():
+        if not os.path.isdir(self.path.parent):
             raise AudioError(f"{self.path}: the folder {self.path.parent} does not exist")
         try:
             self._file = soundfile.SoundFile(
@@ -162,16 +162,16 @@ class AudioWriter:
                     raise AudioError(f"{self.path}: nothing to write; at least one sample is needed")
                 self._refuse_existing()
                 os.replace(self._temporary, self.path)
-        except (OSError, soundfile.LibsndfileError) as failure:
+        except (OSError, ValueError, soundfile.LibsndfileError) as failure:
             raise AudioError(f"{self.path}: cannot be written ({first_line(failure)})") from failure
         finally:
             self._file = None
             self._temporary.unlink(missing_ok=True)
 
     def _refuse_existing(self) -> None:
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise AudioError(f"{self.path}: is a folder, not a file")
-        if self.path.exists() and not self.overwrite:
+        if os.path.exists(self.path) and not self.overwrite:
             raise AudioError(f"{self.path}: exists already; ask for overwriting or choose another name")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,9 @@ def read_yaml(path: str | os.PathLike[str], model: type[Model]) -> Model:
 
 def parse_yaml(text: str, file: str, model: type[Model]) -> Model:
     """Validate YAML text; `file` is what messages call it. Raises ConfigError."""
+    if lone := re.search(r"\\u[dD][89a-fA-F]", text):
+        line = text.count("\n", 0, lone.start()) + 1
+        raise ConfigError(f"{file}: line {line}: {lone[0]}.. is half a sign; write the sign itself")
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -77,4 +79,7 @@ def _stop(*_: object) -> None:
 def main() -> None:
     """Entry point of the `llmcodec` script."""
     signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="llmcodec")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -38,6 +38,9 @@ LayersOption = Annotated[
 ]
 
 
+_UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])  # of click, or of the click inside typer
+
+
 class ErrorLine(TyperGroup):
     """Commands whose foreseeable failures are one line `error: ...` on stderr and exit code 2."""
 
@@ -51,6 +54,10 @@ class ErrorLine(TyperGroup):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             show_error(f"{where}{error.strerror or error}")
+        except _UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            show_error(cast(Any, error).format_message())
         except MemoryError:
             show_error("out of memory")
         except KeyboardInterrupt:

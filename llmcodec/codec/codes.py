@@ -45,6 +45,7 @@ class AudioCodes:
         """Join clips (or batches of clips) to one batch, padding each layer to its longest."""
         if not clips:
             raise AudioError("no clips to join")
+        check_layers(clips)
         layers = []
         for parts in zip(*(codes.layers for codes in clips), strict=True):
             width = max(part.shape[1] for part in parts)
@@ -60,8 +61,9 @@ class AudioCodes:
         try:
             with atomic_output(path) as temporary:
                 temporary.write_bytes(save(tensors, metadata={"format": FORMAT}))
-        except OSError as error:
-            raise AudioError(f"{path}: cannot be written: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise AudioError(f"{path}: cannot be written: {reason}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> AudioCodes:
@@ -95,3 +97,10 @@ class AudioCodes:
             frames = -(-self.samples // frame_samples)
             if not torch.equal((layer != PADDING).sum(1), -(-frames // stride)):
                 raise ModelError(f"layer {number} of the codes does not have one code for every {stride} frames")
+
+
+def check_layers(pieces: Sequence[AudioCodes]) -> None:
+    """AudioError when codes that are to be joined differ in their number of layers, or have none."""
+    counts = {len(codes.layers) for codes in pieces}
+    if len(counts) > 1 or 0 in counts:
+        raise AudioError(f"codes of {' and '.join(map(str, sorted(counts)))} layers cannot be joined")
