@@ -82,7 +82,8 @@ class Command:
         if self.process.is_alive():
             self.kill()
             raise RuntimeError(f"a command did not end in {seconds:.0f} s")
-        text = [(self.folder / name).read_text(errors="replace") for name in ("out", "err")]
+        paths = [self.folder / name for name in ("out", "err")]  # not there: killed before it had begun
+        text = [path.read_text(errors="replace") if path.exists() else "" for path in paths]
         return Ended(self.process.exitcode or 0, *text)
 
     def kill(self, sign: int = signal.SIGKILL) -> None:

@@ -136,7 +136,7 @@ def _codec(root: Path, codec: LLMCodec, wave: torch.Tensor) -> dict[str, Target]
         "codes": Target("codes.safetensors", kept, codes, 20_000, False, "codes.safetensors"),
         "codec, config.json": part("config.json", 8_000, True),
         "codec, weights": part("model.safetensors", 4_000, False),
-        "codec, words": part("words/fine.txt", 2_000, True),
+        "codec, words": part("words/fine.txt", 500, True),
     }
 
 
@@ -147,13 +147,13 @@ def _yaml() -> dict[str, Target]:
     short = b"layers:\n- {name: semantic, stride: 4, lookup_dim: 8, from_context: true}\n- {name: fine, stride: 2, "
     short += b"lookup_dim: 4}\ndata: {balance: {speech: 0.5}}\nbackbone: {kind: spectral, mels: 20}\nseed: 1\n"
     readers: dict[str, tuple[list[bytes], Callable[[Path], object], int]] = {
-        "template": ([path.read_bytes() for path in sorted(prompts.glob("*.yaml"))], load_template, 12_000),
+        "template": ([path.read_bytes() for path in sorted(prompts.glob("*.yaml"))], load_template, 8_000),
         "generation template": (
             [path.read_bytes() for path in sorted((prompts / "generation").glob("*.yaml"))],
             load_generation_template,
-            8_000,
+            5_000,
         ),
-        "recipe": ([short, short, min(shown, key=len)], Recipe.read, 8_000),
+        "recipe": ([short, short, min(shown, key=len)], Recipe.read, 3_000),
     }
     return {
         name: Target("given.yaml", seeds, read, count, named="given.yaml")
@@ -194,13 +194,13 @@ def _tables(root: Path) -> dict[str, Target]:
     pairs = "\n".join(["noisy,clean", *(f"{a},{b}" for a, b in zip(CLIPS, CLIPS[::-1], strict=True)), ""]).encode()
     spoken = "\n".join(["file,text", *(f"{name},ka" for name in CLIPS), ""]).encode()
     return {
-        "metadata.csv": Target("clips/metadata.csv", tables, lambda path: read_labelled(path.parent), 10_000),
-        "metadata.csv, to train": Target("clips/metadata.csv", tables, clips, 6_000),
-        "metadata.json": Target("task/metadata.json", [superb], lambda path: read_labelled(path.parent), 6_000),
-        "pairs.csv": Target("clips/pairs.csv", [pairs], lambda path: read_pairs(path, "noisy", "clean"), 3_000),
-        "spoken.csv": Target("clips/spoken.csv", [spoken], read_spoken, 3_000),
-        "episodes, scp": Target("list.scp", lists, lambda path: read_scp(path, folder), 6_000, named="list.scp"),
-        "tar": Target("tar/shard.tar", [shard.getvalue()], clips, 4_000, False),
+        "metadata.csv": Target("clips/metadata.csv", tables, lambda path: read_labelled(path.parent), 5_000),
+        "metadata.csv, to train": Target("clips/metadata.csv", tables, clips, 3_000),
+        "metadata.json": Target("task/metadata.json", [superb], lambda path: read_labelled(path.parent), 3_000),
+        "pairs.csv": Target("clips/pairs.csv", [pairs], lambda path: read_pairs(path, "noisy", "clean"), 1_500),
+        "spoken.csv": Target("clips/spoken.csv", [spoken], read_spoken, 1_500),
+        "episodes, scp": Target("list.scp", lists, lambda path: read_scp(path, folder), 3_000, named="list.scp"),
+        "tar": Target("tar/shard.tar", [shard.getvalue()], clips, 2_000, False),
     }
 
 
@@ -219,6 +219,6 @@ def _evaluation(root: Path) -> dict[str, Target]:
 
     saved, kept = (root / "episodes.json").read_bytes(), (root / "journal.jsonl").read_bytes()
     return {
-        "episodes, json": Target("given.json", [saved], lambda path: load_episodes(path, labelled), 8_000),
-        "journal": Target("given.jsonl", [kept], go_on, 8_000, named="given.jsonl"),
+        "episodes, json": Target("given.json", [saved], lambda path: load_episodes(path, labelled), 3_000),
+        "journal": Target("given.jsonl", [kept], go_on, 3_000, named="given.jsonl"),
     }

@@ -15,6 +15,7 @@ from typing import Any
 
 from _common import table
 from _generation_tables import enhance_table, speak_table
+from _reliability_tables import bulk_table, faults_table, fuzz_table, leaks_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -71,6 +72,9 @@ def main() -> None:
         if name in results:
             tables[name] = make(results[name])
     for name, make in (("enhance", enhance_table), ("speak", speak_table), ("speak-qwen", speak_table)):
+        if name in results:
+            tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."
+    for name, make in (("fuzz", fuzz_table), ("faults", faults_table), ("leaks", leaks_table), ("bulk", bulk_table)):
         if name in results:
             tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from llmcodec.audio import FILE_SUFFIXES, decode_audio, is_audio, load_audio
 from llmcodec.errors import ConfigError, first_line
-from llmcodec.evaluation.dataset import read_table
+from llmcodec.evaluation.dataset import name_of, read_table
 
 TABLE = "metadata.csv"
 TEXT_COLUMNS = ("text", "transcription", "caption", "sentence")
@@ -75,7 +75,7 @@ class AudioFolder:
     def __init__(self, data: Path) -> None:
         self.root, table = data, data / TABLE
         if not table.is_file():
-            names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*")) if is_audio(path)]
+            names = [name_of(path, data) for path in sorted(data.rglob("*")) if is_audio(path)]
             self.clips = [_clip(name, {}) for name in names]
             if not names:
                 raise ConfigError(
