@@ -23,6 +23,7 @@ from _targets import small_codec
 from transformers.utils import logging
 
 import llmcodec.llm
+import llmcodec.training.trainer  # noqa: F401  so that no command has to
 from llmcodec import cli
 from llmcodec.llm import FakeLLM
 

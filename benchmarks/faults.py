@@ -18,6 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import _common
+import _faults_files  # noqa: F401
+import _faults_network  # noqa: F401
+import _faults_stops  # noqa: F401
 from _bench import Bench
 from _faults import FAULTS, Row
 
