@@ -55,6 +55,8 @@ class Command:
         for number, name in ((1, "out"), (2, "err")):
             handle = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             os.dup2(handle, number)
+        if before:
+            before()
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
         sys.argv = ["llmcodec", *arguments]
         torch.set_num_threads(1)
@@ -62,8 +64,6 @@ class Command:
         llmcodec.llm.load_llm = fake
         code = 1
         try:
-            if before:
-                before()
             cli.main()
             code = 0
         except SystemExit as ended:

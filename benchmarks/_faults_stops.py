@@ -104,7 +104,7 @@ def stopped(name: str, bench: Bench, sign: int, code: int, draw: random.Random) 
     return row(name, bench, before, [ended], tidy and content(out) == content(bench.out / "whole"), (code,))
 
 
-@fault("classify: nobody reads what is printed (| head)")
+@fault("words: nobody reads what is printed (`| head`)")
 def closed_pipe(name: str, bench: Bench, draw: random.Random) -> Row:
     before = bench.surroundings(bench.out)
 

@@ -195,7 +195,7 @@ def _tables(root: Path) -> dict[str, Target]:
     spoken = "\n".join(["file,text", *(f"{name},ka" for name in CLIPS), ""]).encode()
     return {
         "metadata.csv": Target("clips/metadata.csv", tables, lambda path: read_labelled(path.parent), 5_000),
-        "metadata.csv, to train": Target("clips/metadata.csv", tables, clips, 3_000),
+        "metadata.csv, to train": Target("clips/metadata.csv", tables, clips, 3_000, named=": "),  # of any file
         "metadata.json": Target("task/metadata.json", [superb], lambda path: read_labelled(path.parent), 3_000),
         "pairs.csv": Target("clips/pairs.csv", [pairs], lambda path: read_pairs(path, "noisy", "clean"), 1_500),
         "spoken.csv": Target("clips/spoken.csv", [spoken], read_spoken, 1_500),
