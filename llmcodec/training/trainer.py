@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,12 @@ def train(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.prelude.steps))],
     )
     out.mkdir(parents=True, exist_ok=True)
-    with sole_use(out) if accelerator.is_main_process else nullcontext():
-        return _train(recipe, data, out, cache_root or out / "cache", max_minutes, quiet, accelerator)
+    try:
+        with sole_use(out) if accelerator.is_main_process else nullcontext():
+            return _train(recipe, data, out, cache_root or out / "cache", max_minutes, quiet, accelerator)
+    finally:
+        with suppress(OSError):  # it goes if nothing was made
+            out.rmdir()
 
 
 def _train(
