@@ -29,7 +29,7 @@ def faults_table(content: dict[str, Any]) -> str:
     for row in content["rows"]:
         codes = ", ".join(map(str, dict.fromkeys(row["codes"])))
         line = f"`{row['line'][:150]}`" if row["line"] else ""
-        rows.append([row["fault"], codes, line, "yes" if row["borne"] else "no"])
+        rows.append([row["fault"].replace("|", "\\|"), codes, line, "yes" if row["borne"] else "no"])
     note = f"{content['borne']} of {content['faults']} borne."
     return "\n".join([table(["fault", "exit code", "stderr", "borne"], rows), "", note])
 
