@@ -23,7 +23,7 @@ from llmcodec.errors import ConfigError
 from llmcodec.evaluation import FewShotEvaluation, LabelledFolder, draw_episodes, read_labelled
 from llmcodec.evaluation.dataset import METADATA, read_table
 from llmcodec.evaluation.fewshot import encode_clips
-from llmcodec.llm import llm_source, load_llm
+from llmcodec.llm import llm_source, load_transformers
 from llmcodec.models import locate
 from llmcodec.prompting import PromptBuilder, load_template
 from llmcodec.tuning import Lessons, TuneSettings, tune
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _common.set_threads(arguments)
     codec, named = _common.load_codec(arguments.codec)
     base, task = llm_source(arguments.llm and locate(arguments.llm)), load_template(arguments.template)
-    frozen, settings = load_llm(base), TuneSettings(arguments.rank, arguments.steps, arguments.batch)
+    frozen, settings = load_transformers(base), TuneSettings(arguments.rank, arguments.steps, arguments.batch)
     builder = PromptBuilder(task, frozen, codec.vocabularies, codec.layer_names)
     learned = chosen(arguments.data, tuple(arguments.only), arguments.without)
     with _common.progress() as tell, tempfile.TemporaryDirectory() as folder:
@@ -61,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             learned, words, builder, count, arguments.ways, arguments.shots, arguments.tokens, seed,
         )  # fmt: skip
         out = Path(folder) / "tuned"
-        tune(load_llm(base), base, lessons, out, settings, seed, lambda done, total: tell("tune", done, total))
+        tune(load_transformers(base), base, lessons, out, settings, seed, lambda done, total: tell("tune", done, total))
         losses = [
             [row["step"], float(row["loss"])] for row in json.loads((out / "log.json").read_text()) if "loss" in row
         ]
         bench = FewShotEvaluation(
-            read_labelled(arguments.test), codec, [frozen, load_llm(out)], task, arguments.scorer, whisper=None,
-            codec_name=named["name"],
+            read_labelled(arguments.test), codec, [frozen, load_transformers(out)], task, arguments.scorer,
+            whisper=None, codec_name=named["name"],
         )  # fmt: skip
         reports = []
         for ways, shots in map(setting, arguments.settings):

@@ -26,7 +26,10 @@ CodecOption = Annotated[
 ]
 LLMOption = Annotated[
     str | None,
-    typer.Option("--llm", help="Language model: a name, folder or hub id (default: $LLMCODEC_LLM, else SmolLM2-135M)"),
+    typer.Option(
+        "--llm",
+        help="Language model: a name, folder, hub id, address of vLLM (default: $LLMCODEC_LLM or SmolLM2-135M)",
+    ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (default: all cores)")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what exists.")]

@@ -53,8 +53,8 @@ def tune(
     """
     from llmcodec.evaluation import draw_episodes, evaluate_fewshot, read_labelled
     from llmcodec.evaluation.fewshot import encode_clips
-    from llmcodec.evaluation.provenance import read_json, write_json
-    from llmcodec.llm import llm_source, load_llm
+from llmcodec.evaluation.provenance import read_json, write_json
+    from llmcodec.llm import llm_source, load_transformers
     from llmcodec.prompting import PromptBuilder, load_template, with_layers
 
     try:
@@ -68,7 +68,7 @@ def tune(
     learned, held = hold_out_labels(read_labelled(data, group_by), hold_out, seed)
     drawn = draw_episodes(held, 2, shots, episodes, seed) if held else []
     coder, base = load_codec(codec, threads), llm_source(llm)
-    frozen = load_llm(base)
+    frozen = load_transformers(base)
     plan = {
         "format": FORMAT, "labels": list(learned.classes), "llm": base, "template": task.model_dump(mode="json"),
         "ways": counts, "shots": shots, "tokens": tokens, "steps": steps, "batch": batch,
@@ -87,9 +87,9 @@ def tune(
         lessons = Lessons(learned, words, builder, steps * batch, counts, shots, tokens, seed)
         out.mkdir(parents=True, exist_ok=True)
         write_json(kept, plan)
-        run(load_llm(base), base, lessons, out, settings, seed, lambda done, total: tell("tune", done, total))
+        run(load_transformers(base), base, lessons, out, settings, seed, lambda done, total: tell("tune", done, total))
         if held:
-            models = [frozen, load_llm(out)]
+            models = [frozen, load_transformers(out)]
             report = evaluate_fewshot(held, coder, models, task, ("direct", "knn"), episodes=drawn, seed=seed,
                                       whisper=None, codec_name=codec or "default", progress=tell)  # fmt: skip
     if held:

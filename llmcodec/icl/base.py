@@ -10,6 +10,7 @@ from torch import Tensor
 from llmcodec.prompting import ClipWords
 
 Ids = list[int]  # of a prompt
+BATCH = 8  # queries whose own contexts are in memory at once
 KEPT = 4096  # clips that a scorer remembers what the model said of
 
 

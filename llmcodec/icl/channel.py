@@ -8,11 +8,9 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from llmcodec.icl.base import KEPT
+from llmcodec.icl.base import BATCH, KEPT
 from llmcodec.llm import Prefix
 from llmcodec.prompting import ClipWords, PromptBuilder
-
-BATCH = 8  # queries whose own contexts are in memory at once
 
 
 class ChannelScorer:

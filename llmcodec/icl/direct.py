@@ -12,7 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from llmcodec.icl.base import Ids
+from llmcodec.icl.base import BATCH, Ids
+from llmcodec.llm import Schedule
 from llmcodec.prompting import ClipWords, PromptBuilder, load_template
 
 Named = TypeVar("Named")  # a clip's words and its label
@@ -61,11 +62,12 @@ class DirectScorer:
 
     def _after(self, demonstrations: Sequence[tuple[Sequence[int], str]], queries: Sequence[Sequence[int]]) -> Tensor:
         shared, rests = _split([self.builder.direct(demonstrations, query, self._labels) for query in queries])
-        prefix = self.llm.prepare([shared])[0]
-        found = self.llm.log_likelihood([(prefix, rest + answer) for rest in rests for answer in self._answers])
-        lengths = [len(answer) for answer in self._answers] * len(queries)
-        sums = [float(row[-length:].sum()) for row, length in zip(found, lengths, strict=True)]
-        return torch.tensor(sums).reshape(len(queries), len(self._answers))
+        prefix, sums = self.llm.prepare([shared])[0], []
+        for start in range(0, len(rests), BATCH):
+            asked = self.llm.extend([(prefix, rest) for rest in rests[start : start + BATCH]])
+            found = self.llm.log_likelihood([(one, answer) for one in asked for answer in self._answers])
+            sums += [row.sum() for row in found]
+        return torch.stack(sums).reshape(len(queries), len(self._answers))
 
 
 class PaperScorer:
@@ -85,6 +87,8 @@ class PaperScorer:
         """See Scorer."""
         self._labels = list(labels)
         self._answers = [self.builder.label_ids(label) for label in self._labels]
+        tables = tuple(tuple(sorted(set(tokens) - {None})) for tokens in zip_longest(*self._answers))
+        self._schedule = Schedule(tables, tuple(range(len(tables))))
         self._demonstrations = in_turn(
             [
                 [(clip[: self.WORDS], label) for clip in clips]
@@ -96,17 +100,13 @@ class PaperScorer:
         """See Scorer."""
         if not queries:
             return torch.zeros(0, len(self._labels))
-        shared, written = _split(
+        shared, rests = _split(
             [self.builder.direct(self._demonstrations, query[: self.WORDS], self._labels) for query in queries]
         )
-        starts = [len(row) for row in written]
-        prefix = self.llm.prepare([shared])[0]
-        for step in range(max(map(len, self._answers))):
-            allowed = sorted({answer[step] for answer in self._answers if len(answer) > step})
-            found = self.llm.log_likelihood([(prefix, [*row, token]) for row in written for token in allowed])
-            best = torch.stack([row[-1] for row in found]).reshape(len(written), len(allowed)).argmax(1)
-            written = [[*row, allowed[place]] for row, place in zip(written, best.tolist(), strict=True)]
-        said = [row[start:] for row, start in zip(written, starts, strict=True)]
+        prefix, said = self.llm.prepare([shared])[0], []
+        for start in range(0, len(rests), BATCH):
+            asked = self.llm.extend([(prefix, rest) for rest in rests[start : start + BATCH]])
+            said += [list(found.ids) for (found,) in self.llm.generate([(one, self._schedule) for one in asked])]
         return torch.tensor([[float(row[: len(answer)] == answer) for answer in self._answers] for row in said])
 
 

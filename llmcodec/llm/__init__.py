@@ -3,7 +3,16 @@
 from llmcodec.llm.base import FrozenLLM, Prefix
 from llmcodec.llm.decoding import GREEDY, Generation, Sampling, Schedule, ScheduleProcessor
 from llmcodec.llm.fake import FakeLLM
-from llmcodec.llm.sources import DEFAULT_LLM, KnownModel, list_models, llm_source, load_llm, resolve_llm
+from llmcodec.llm.served import ServedLLM
+from llmcodec.llm.sources import (
+    DEFAULT_LLM,
+    KnownModel,
+    list_models,
+    llm_source,
+    load_llm,
+    load_transformers,
+    resolve_llm,
+)
 from llmcodec.llm.transformers_backend import TransformersLLM
 
 __all__ = [
@@ -17,9 +26,11 @@ __all__ = [
     "Sampling",
     "Schedule",
     "ScheduleProcessor",
+    "ServedLLM",
     "TransformersLLM",
     "list_models",
     "llm_source",
     "load_llm",
+    "load_transformers",
     "resolve_llm",
 ]

@@ -18,7 +18,9 @@ import torch
 
 from llmcodec.errors import ModelError, first_line
 from llmcodec.llm.adapter import base_of, with_adapter
+from llmcodec.llm.base import FrozenLLM
 from llmcodec.llm.gguf_import import gguf_to_folder
+from llmcodec.llm.served import ServedLLM
 from llmcodec.llm.transformers_backend import TransformersLLM
 from llmcodec.locks import sole_use
 
@@ -54,10 +56,11 @@ _KNOWN = (
 
 def load_llm(
     name_or_path: str | Path | None = None, dtype: str = "auto", device: str = "auto", threads: int | None = None
-) -> TransformersLLM:
+) -> FrozenLLM:
     """The frozen language model of that folder, hub id or known name; None: $LLMCODEC_LLM, else the default.
 
-    A folder of adapters, as `llmcodec tune` writes it, gives the model that they were made for with them put in.
+    An address, as in http://localhost:8000/v1, is that of a model served by vLLM: see ServedLLM. A folder of adapters,
+    as `llmcodec tune` writes it, gives the model that they were made for with them put in.
     dtype, device: see TransformersLLM.from_folder. threads: CPU threads of torch in this whole process.
     ModelError if the model cannot be found or loaded.
     """
@@ -66,8 +69,18 @@ def load_llm(
             raise ModelError(f"threads must be 1 or more, not {threads}")
         torch.set_num_threads(threads)
     name = _name(name_or_path)
+    return ServedLLM(name) if _is_address(name) else load_transformers(name, dtype, device)
+
+
+def load_transformers(
+    name_or_path: str | Path | None = None, dtype: str = "auto", device: str = "auto"
+) -> TransformersLLM:
+    """`load_llm` for who needs the weights themselves. ModelError for an address too."""
+    name = _name(name_or_path)
+    if _is_address(name):
+        raise ModelError(f"{name}: is served; its weights are needed here, as a folder or hub id")
     if base := base_of(Path(name)):
-        return with_adapter(load_llm(base, dtype, device), Path(name))
+        return with_adapter(load_transformers(base, dtype, device), Path(name))
     folder = resolve_llm(name)
     return TransformersLLM.from_folder(folder, folder.name if Path(name).is_dir() else name, dtype, device)
 
@@ -126,6 +139,10 @@ def cache_folder() -> Path:
 def _name(name_or_path: str | Path | None) -> str:
     name = str(name_or_path or os.environ.get("LLMCODEC_LLM") or DEFAULT_LLM)
     return {m.name: m.hub_id for m in _KNOWN}.get(name, name)
+
+
+def _is_address(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
 
 
 def _own_folder(hub_id: str) -> Path:

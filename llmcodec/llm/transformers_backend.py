@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from llmcodec.llm.decoding import (
     searched,
 )
 from llmcodec.llm.devices import device_named, dtype_named
+from llmcodec.llm.tokenizer import TextTokenizer
 from llmcodec.models import quiet_loading
 
-_BYTE_LEVEL, _SENTENCEPIECE = "Ġ", "▁"  # how the two kinds of tokenizers write a leading space
 _STEP = 32  # tokens of each continuation that a pass should hold at least, before its batch grows
 
 
@@ -47,18 +46,11 @@ class TransformersLLM:
         self.batch_tokens = batch_tokens
         self.batch_logits = batch_logits
         config = model.config.get_text_config()
+        self.text = TextTokenizer(tokenizer, name, config.bos_token_id)
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         self.max_context = int(getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length)
         self.bos_id: int | None = tokenizer.bos_token_id
-        starts = (tokenizer.bos_token_id, config.bos_token_id, tokenizer.eos_token_id)
-        start = next((int(i) for i in starts if i is not None), None)
-        if start is None:
-            raise ModelError(f"{name} has neither a bos nor an end-of-text token, so an empty prefix has no meaning")
-        self._start = start
-        # SentencePiece models such as LLaMA-2 put a space before any text; behind a line break they do not.
-        first = tokenizer.convert_ids_to_tokens(self._encode("a")[:1])
-        self._anchor = "\n" if first and first[0].startswith(_SENTENCEPIECE) else ""
-        self._anchor_length = len(self._encode(self._anchor))
+        self._start = self.text.start
 
     @classmethod
     def from_folder(
@@ -90,17 +82,15 @@ class TransformersLLM:
 
     def tokenize(self, text: str) -> list[int]:
         """See FrozenLLM."""
-        return self._encode(self._anchor + text)[self._anchor_length :]
+        return self.text.tokenize(text)
 
     def word_id(self, word: str) -> int:
         """See FrozenLLM."""
-        if word not in self._words:
-            raise ModelError(f"{word!r} is not a single token of {self.name}")
-        return self._words[word]
+        return self.text.word_id(word)
 
     def words(self) -> dict[str, int]:
         """See FrozenLLM."""
-        return dict(self._words)
+        return dict(self.text.words)
 
     def embeddings(self) -> Tensor:
         """The input embeddings, float32 [V, E] on the CPU: what codebooks are projected from."""
@@ -292,24 +282,3 @@ class TransformersLLM:
             tokens[i, where] = torch.tensor(row)
             mask[i, where] = 1
         return tokens.to(self.model.device), mask.to(self.model.device)
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-    @cached_property
-    def _words(self) -> dict[str, int]:
-        vocabulary: dict[str, int] = self.tokenizer.get_vocab()
-        reserved = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
-        marked = {
-            marker: [(token, i) for token, i in vocabulary.items() if token.startswith(marker) and i not in reserved]
-            for marker in (_BYTE_LEVEL, _SENTENCEPIECE)
-        }
-        marker = max(marked, key=lambda kind: len(marked[kind]))
-        pairs = sorted(marked[marker], key=lambda pair: pair[1])
-        if marker == _BYTE_LEVEL:  # characters stand for bytes
-            texts = self.tokenizer.batch_decode([[i] for _, i in pairs], clean_up_tokenization_spaces=False)
-        else:
-            texts = [token.replace(_SENTENCEPIECE, " ") for token, _ in pairs]
-        words = {text[1:]: i for text, (_, i) in zip(texts, pairs, strict=True) if text.startswith(" ")}
-        # A replacement character is what incomplete UTF-8 decodes to.
-        return {w: i for w, i in words.items() if w and w.isprintable() and " " not in w and "\ufffd" not in w}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
 from llmcodec.errors import ConfigError, ModelError, first_line
-from llmcodec.llm import load_llm
+from llmcodec.llm import load_transformers
 from llmcodec.models import locate
 from llmcodec.teachers import TextTeacher
 from llmcodec.training.cache import SAMPLES_PER_ROW, Complain, FeatureCache, Progress
@@ -43,7 +43,7 @@ class WordSource:
 
     @classmethod
     def load(cls, name: str) -> WordSource:
-        llm = load_llm(locate(name), dtype="float32")
+        llm = load_transformers(locate(name), dtype="float32")
         embeddings = llm.embeddings()
         return cls(llm.words(), embeddings)
 

@@ -17,7 +17,7 @@ def tuned(monkeypatch):
         return model
 
     monkeypatch.setattr(tuning, "tune", lambda *arguments: asked.append(arguments))
-    monkeypatch.setattr("llmcodec.llm.load_llm", load)
+    monkeypatch.setattr("llmcodec.llm.load_transformers", load)
     return asked
 
 

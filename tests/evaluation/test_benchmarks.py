@@ -92,7 +92,7 @@ def test_tune(run, sounds, monkeypatch):
         out.mkdir()
         (out / "log.json").write_text('[{"step": 1, "loss": "0.5"}, {"train_runtime": 1}]')
 
-    monkeypatch.setattr(script, "load_llm", load)
+    monkeypatch.setattr(script, "load_transformers", load)
     monkeypatch.setattr(script, "tune", tune)
     options = ("--data", sounds, "--test", sounds, "--ways", 2, "--shots", 1, "--steps", 2, "--episodes", 3)
     _, written, printed = run("tune", *options, "--without", "hum")
