@@ -53,7 +53,7 @@ def tune(
     """
     from llmcodec.evaluation import draw_episodes, evaluate_fewshot, read_labelled
     from llmcodec.evaluation.fewshot import encode_clips
-from llmcodec.evaluation.provenance import read_json, write_json
+    from llmcodec.evaluation.provenance import read_json, write_json
     from llmcodec.llm import llm_source, load_transformers
     from llmcodec.prompting import PromptBuilder, load_template, with_layers
 
