@@ -16,6 +16,7 @@ from typing import Any
 from _common import table
 from _generation_tables import enhance_table, speak_table
 from _load_table import load_table
+from _reliability_tables import bulk_table, faults_table, fuzz_table, leaks_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -79,6 +80,10 @@ def main() -> None:
         ("load", load_table),
         ("reconstruct", reconstruct_table),
         ("reconstruct_sounds", reconstruct_table),
+        ("fuzz", fuzz_table),
+        ("faults", faults_table),
+        ("leaks", leaks_table),
+        ("bulk", bulk_table),
     ):
         if name in results:
             tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."

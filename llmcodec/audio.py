@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,11 +18,13 @@ import soxr
 import torch
 from torch import Tensor
 
-from llmcodec.errors import AudioError
+from llmcodec.errors import AudioError, first_line
+from llmcodec.temporary import beside
 
 DEFAULT_RATE = 16_000
 MIN_RATE, MAX_RATE = 4_000, 192_000
 MAX_CHANNELS = 1_024
+MAX_BLOCK = 2**22  # samples of all channels that are held at a time, whatever a header says
 FILE_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"])
 # Full scale of the integer types that carry sound; other integers have no agreed one.
 INTEGER_SCALES = {"uint8": (128.0, 128.0), "int8": (0.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
@@ -82,8 +84,15 @@ def stream_audio(path: PathLike, sample_rate: int = DEFAULT_RATE, chunk_seconds:
     if not chunk_seconds > 0:
         raise AudioError(f"chunk_seconds is {chunk_seconds}; it must be above 0")
     with _open(path) as file:
-        frames = max(1, round(chunk_seconds * file.samplerate))
+        frames = max(1, min(round(chunk_seconds * file.samplerate), MAX_BLOCK // file.channels))
         yield from _resample(_file_samples(file, path, frames), str(path), file.samplerate, sample_rate)
+
+
+def decode_audio(content: bytes, name: str, sample_rate: int = DEFAULT_RATE) -> Tensor:
+    """`load_audio` of the bytes of a file; `name` is what messages call it."""
+    with _opened(io.BytesIO(content), name) as file:
+        blocks = _file_samples(file, name, MAX_BLOCK // file.channels)
+        return torch.cat(list(_resample(blocks, name, file.samplerate, sample_rate)))
 
 
 def audio_info(path: PathLike) -> AudioInfo:
@@ -112,20 +121,20 @@ class AudioWriter:
         self.sample_rate = _checked_rate(sample_rate, str(path))
         self.overwrite = overwrite
         self._file: soundfile.SoundFile | None = None
-        self._temporary = self.path.with_name(f".{uuid.uuid4().hex}{self.path.suffix}")
+        self._temporary = beside(self.path)
         if self.path.suffix.lower() not in (".wav", ".flac"):
             raise AudioError(f"{path}: cannot write {self.path.suffix or 'a file without suffix'}; use .wav or .flac")
         self._refuse_existing()
 
     def __enter__(self) -> AudioWriter:
-        if not self.path.parent.is_dir():
+        if not os.path.isdir(self.path.parent):
             raise AudioError(f"{self.path}: the folder {self.path.parent} does not exist")
         try:
             self._file = soundfile.SoundFile(
                 self._temporary, "w", samplerate=self.sample_rate, channels=1, subtype="PCM_16"
             )
         except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"{self.path}: cannot be written ({_one_line(error)})") from error
+            raise AudioError(f"{self.path}: cannot be written ({first_line(error)})") from error
         return self
 
     def write(self, wave: Tensor) -> None:
@@ -138,8 +147,8 @@ class AudioWriter:
         _check_finite(samples, str(self.path), self._file.frames, self.sample_rate)
         try:
             self._file.write(np.clip(samples, -1.0, 1.0))
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self.path}: cannot be written ({_one_line(error)})") from error
+        except (soundfile.LibsndfileError, AssertionError) as error:  # the latter: fewer were written than given
+            raise AudioError(f"{self.path}: cannot be written ({first_line(error)}; is the disk full?)") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -153,16 +162,16 @@ class AudioWriter:
                     raise AudioError(f"{self.path}: nothing to write; at least one sample is needed")
                 self._refuse_existing()
                 os.replace(self._temporary, self.path)
-        except OSError as failure:
-            raise AudioError(f"{self.path}: cannot be written ({_one_line(failure)})") from failure
+        except (OSError, ValueError, soundfile.LibsndfileError) as failure:
+            raise AudioError(f"{self.path}: cannot be written ({first_line(failure)})") from failure
         finally:
             self._file = None
             self._temporary.unlink(missing_ok=True)
 
     def _refuse_existing(self) -> None:
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise AudioError(f"{self.path}: is a folder, not a file")
-        if self.path.exists() and not self.overwrite:
+        if os.path.exists(self.path) and not self.overwrite:
             raise AudioError(f"{self.path}: exists already; ask for overwriting or choose another name")
 
 
@@ -176,13 +185,20 @@ def _open(path: PathLike) -> _SequentialFile:
     try:
         with open(path, "rb"):  # for the operating system's own words: no such file, is a directory, no permission
             pass
-        file = _SequentialFile(path)
     except OSError as error:
-        raise AudioError(f"{path}: {error.strerror or _one_line(error)}; an audio file is needed") from error
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:  # headerless formats want more arguments
-        raise AudioError(f"{path}: no audio file that can be read ({_one_line(error)})") from error
+        raise AudioError(f"{path}: {error.strerror or first_line(error)}; an audio file is needed") from error
+    except ValueError as error:
+        raise AudioError(f"{path}: no name of a file ({error})") from error
+    return _opened(path, str(path))
+
+
+def _opened(source: PathLike | io.BytesIO, name: str) -> _SequentialFile:
     try:
-        _checked_rate(file.samplerate, str(path))
+        file = _SequentialFile(source)
+    except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:  # headerless formats want more
+        raise AudioError(f"{name}: no audio file that can be read ({first_line(error)})") from error
+    try:
+        _checked_rate(file.samplerate, name)
     except AudioError:
         file.close()
         raise
@@ -195,7 +211,7 @@ def _file_samples(file: _SequentialFile, path: PathLike, frames: int) -> Iterato
         try:
             block = file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"{path}: is damaged ({_one_line(error)})") from error
+            raise AudioError(f"{path}: is damaged ({first_line(error)})") from error
         if not len(block):
             return
         yield block
@@ -263,7 +279,3 @@ def _checked_rate(rate: int, name: str) -> int:
     if not (math.isfinite(rate) and MIN_RATE <= rate <= MAX_RATE):
         raise AudioError(f"{name}: sample rate {rate} Hz; it must be from {MIN_RATE} to {MAX_RATE} Hz")
     return rate
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ConfigError, first_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,12 +28,18 @@ def read_yaml(path: str | os.PathLike[str], model: type[Model]) -> Model:
 
 def parse_yaml(text: str, file: str, model: type[Model]) -> Model:
     """Validate YAML text; `file` is what messages call it. Raises ConfigError."""
+    if lone := re.search(r"\\u[dD][89a-fA-F]", text):
+        line = text.count("\n", 0, lone.start()) + 1
+        raise ConfigError(f"{file}: line {line}: {lone[0]}.. is half a sign; write the sign itself")
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{file}: {where}no valid YAML ({getattr(error, 'problem', None) or error})") from error
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise ConfigError(f"{file}: {where}no valid YAML ({problem})") from error
+    except (ValueError, TypeError, RecursionError) as error:  # dates and numbers that are none, endless nesting
+        raise ConfigError(f"{file}: no valid YAML ({first_line(error)})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: must be fields and values; fields are {_field_names(model)}")
     try:

@@ -23,11 +23,7 @@ from llmcodec.cli import app
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "llmcodec" / "data" / "demo"
-ELSEWHERE = {"serve.md"}  # tests/webapp runs its examples beside a server
-PAGES = [
-    ROOT / "README.md",
-    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in ELSEWHERE),
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>.*) -->\n)?"
     r"^(?P<indent> *)```(?P<language>bash|python)\n(?P<text>(?s:.*?))^(?P=indent)```$",

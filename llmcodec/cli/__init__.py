@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -24,7 +27,7 @@ from llmcodec.cli import (
     tune,
     words,
 )
-from llmcodec.cli.common import ErrorLine
+from llmcodec.cli.common import ErrorLine, show_error
 
 app = typer.Typer(
     cls=ErrorLine,
@@ -69,6 +72,16 @@ app.command()(export.export)
 app.add_typer(models.app, name="models")
 
 
+def _stop(*_: object) -> None:
+    """End as after Ctrl-C: with what is half-written removed."""
+    show_error("stopped")
+    raise SystemExit(143)
+
+
 def main() -> None:
     """Entry point of the `llmcodec` script."""
+    signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="llmcodec")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from llmcodec.errors import AudioError, ConfigError, LLMCodecError, ModelError
+from llmcodec.errors import AudioError, ConfigError, LLMCodecError, ModelError, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,6 +41,9 @@ LayersOption = Annotated[
 ]
 
 
+_UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])  # of click, or of the click inside typer
+
+
 class ErrorLine(TyperGroup):
     """Commands whose foreseeable failures are one line `error: ...` on stderr and exit code 2."""
 
@@ -56,6 +57,12 @@ class ErrorLine(TyperGroup):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             show_error(f"{where}{error.strerror or error}")
+        except _UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            show_error(cast(Any, error).format_message())
+        except MemoryError:
+            show_error("out of memory")
         except KeyboardInterrupt:
             show_error("interrupted")
             raise typer.Exit(130) from None
@@ -63,7 +70,7 @@ class ErrorLine(TyperGroup):
 
 
 def show_error(message: str) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {one_line(message)}", err=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -175,17 +182,6 @@ def check_output(path: Path, force: bool) -> None:
         raise ConfigError(f"{path}: exists already; --force replaces it")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: the folder {path.parent} does not exist")
-
-
-@contextmanager
-def atomic_output(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` if the block ends without an error."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def missing_extra(what: str, error: ImportError, extra: str) -> ConfigError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmcodec.cli.common import CODES_SUFFIX, atomic_output, missing_extra
+from llmcodec.cli.common import CODES_SUFFIX, missing_extra
 from llmcodec.errors import ConfigError
+from llmcodec.temporary import atomic_output
 
 if TYPE_CHECKING:
     from torch import Tensor

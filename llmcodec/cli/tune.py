@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from llmcodec import formats
 from llmcodec.cli.common import (
     CodecOption,
     LayersOption,
@@ -21,6 +21,8 @@ from llmcodec.cli.common import (
     stage_progress,
 )
 from llmcodec.errors import ConfigError
+
+FORMAT = "llmcodec-tune-1"
 
 
 def tune(
@@ -51,7 +53,7 @@ def tune(
     """
     from llmcodec.evaluation import draw_episodes, evaluate_fewshot, read_labelled
     from llmcodec.evaluation.fewshot import encode_clips
-    from llmcodec.evaluation.provenance import write_json
+    from llmcodec.evaluation.provenance import read_json, write_json
     from llmcodec.llm import llm_source, load_transformers
     from llmcodec.prompting import PromptBuilder, load_template, with_layers
 
@@ -68,12 +70,15 @@ def tune(
     coder, base = load_codec(codec, threads), llm_source(llm)
     frozen = load_transformers(base)
     plan = {
-        "labels": list(learned.classes), "llm": base, "template": task.model_dump(mode="json"), "ways": counts,
-        "shots": shots, "tokens": tokens, "steps": steps, "batch": batch, "learning_rate": learning_rate, "rank": rank,
-        "seed": seed,
+        "format": FORMAT, "labels": list(learned.classes), "llm": base, "template": task.model_dump(mode="json"),
+        "ways": counts, "shots": shots, "tokens": tokens, "steps": steps, "batch": batch,
+        "learning_rate": learning_rate, "rank": rank, "seed": seed,
     }  # fmt: skip
     kept = out / "tune.json"
-    if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) != plan:
+    found = read_json(kept) if kept.is_file() else {}
+    if found and (fault := formats.fault(found.get("format", FORMAT), FORMAT)):
+        raise ConfigError(f"{kept}: {fault}")
+    if found and {"format": FORMAT, **found} != plan:
         raise ConfigError(f"{out} holds adapters of other settings; choose another folder or remove it")
     with stage_progress() as tell:
         codes = encode_clips(learned, coder, range(len(learned)), lambda done, total: tell("encode", done, total))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from llmcodec.errors import AudioError, ModelError
+from llmcodec import formats
+from llmcodec.errors import AudioError, ModelError, first_line
+from llmcodec.temporary import atomic_output
 
 PADDING = -1
+FORMAT = "llmcodec-codes-1"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class AudioCodes:
         """Join clips (or batches of clips) to one batch, padding each layer to its longest."""
         if not clips:
             raise AudioError("no clips to join")
+        check_layers(clips)
         layers = []
         for parts in zip(*(codes.layers for codes in clips), strict=True):
             width = max(part.shape[1] for part in parts)
@@ -56,27 +58,30 @@ class AudioCodes:
         path = Path(path)
         tensors = {f"layer.{number}": layer.to(torch.int32).contiguous() for number, layer in enumerate(self.layers)}
         tensors["samples"] = self.samples.contiguous()
-        temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
         try:
-            temporary.write_bytes(save(tensors, metadata={"format": "llmcodec-codes-1"}))
-            os.replace(temporary, path)
-        except OSError as error:
-            raise AudioError(f"{path}: cannot be written: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+            with atomic_output(path) as temporary:
+                temporary.write_bytes(save(tensors, metadata={"format": FORMAT}))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise AudioError(f"{path}: cannot be written: {reason}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> AudioCodes:
-        """Read what `save` wrote. AudioError when the file is missing or something else."""
+        """Read what `save` wrote. AudioError when the file is missing, something else or of a newer llmcodec."""
         try:
             with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get("format") != "llmcodec-codes-1":
-                    raise AudioError(f"{path}: not a file of llmcodec codes")
+                if fault := formats.fault((file.metadata() or {}).get("format"), FORMAT):
+                    raise AudioError(f"{path}: not a file of llmcodec codes: {fault}")
                 count = len(file.keys()) - 1
-                layers = tuple(file.get_tensor(f"layer.{number}").long() for number in range(count))
-                return cls(layers, file.get_tensor("samples").long())
+                tensors = [file.get_tensor(name) for name in (*(f"layer.{n}" for n in range(count)), "samples")]
         except (OSError, SafetensorError) as error:
-            raise AudioError(f"{path}: not a file of llmcodec codes: {error}") from error
+            raise AudioError(f"{path}: not a file of llmcodec codes: {first_line(error)}") from error
+        *layers, samples = tensors
+        for tensor, axes in ((samples, 1), *((layer, 2) for layer in layers)):
+            if tensor.dtype not in (torch.int32, torch.int64) or tensor.ndim != axes or len(tensor) != len(samples):
+                held = f"a tensor of {tensor.dtype} and shape {list(tensor.shape)}"
+                raise AudioError(f"{path}: not a file of llmcodec codes: it holds {held}")
+        return cls(tuple(layer.long() for layer in layers), samples.long())
 
     def check(self, strides: Sequence[int], words: Sequence[int], frame_samples: int) -> None:
         """ModelError when these codes cannot be those of a codec with these strides and vocabulary sizes."""
@@ -92,3 +97,10 @@ class AudioCodes:
             frames = -(-self.samples // frame_samples)
             if not torch.equal((layer != PADDING).sum(1), -(-frames // stride)):
                 raise ModelError(f"layer {number} of the codes does not have one code for every {stride} frames")
+
+
+def check_layers(pieces: Sequence[AudioCodes]) -> None:
+    """AudioError when codes that are to be joined differ in their number of layers, or have none."""
+    counts = {len(codes.layers) for codes in pieces}
+    if len(counts) > 1 or 0 in counts:
+        raise AudioError(f"codes of {' and '.join(map(str, sorted(counts)))} layers cannot be joined")

@@ -6,9 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import lcm, prod
-from typing import Any
+from typing import Annotated, Any
 
-from llmcodec.errors import ModelError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from llmcodec import formats
+from llmcodec.errors import ModelError, first_line
+
+FORMAT = "llmcodec-codec-1"
+MAX_UNIT_SECONDS = 10  # a clip is padded to whole units, so that a short one must not become a long one
+
+Size = Annotated[int, Field(ge=1, le=65_536)]
+Bins = Annotated[int, Field(ge=2, le=8_192)]
+Depth = Annotated[int, Field(ge=0, le=256)]
+Stride = Annotated[int, Field(ge=1, le=4_096)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]  # it becomes a file's
 
 
 @dataclass(frozen=True)
@@ -16,22 +28,22 @@ class SpectralConfig:
     """The `spectral` backbone: ConvNeXt blocks at the frame rate between a log-mel input and an inverse STFT output."""
 
     kind: str = "spectral"
-    fft_size: int = 640
-    hop: int = 160
-    mels: int = 100
-    spectra_per_frame: int = 3
-    kernel: int = 7
-    expansion: int = 3
-    encoder_width: int = 192
-    encoder_depth: int = 3
-    listener_width: int = 320
-    listener_depth: int = 5
-    context_width: int = 448
-    context_depth: int = 4
-    decoder_width: int = 336
-    decoder_depth: int = 6
-    fine_width: int = 160
-    fine_depth: int = 2
+    fft_size: Bins = 640
+    hop: Bins = 160
+    mels: Stride = 100
+    spectra_per_frame: Stride = 3
+    kernel: Stride = 7
+    expansion: Size = 3
+    encoder_width: Size = 192
+    encoder_depth: Depth = 3
+    listener_width: Size = 320
+    listener_depth: Depth = 5
+    context_width: Size = 448
+    context_depth: Depth = 4
+    decoder_width: Size = 336
+    decoder_depth: Depth = 6
+    fine_width: Size = 160
+    fine_depth: Depth = 2
 
     @property
     def frame_samples(self) -> int:
@@ -43,10 +55,10 @@ class ConvConfig:
     """The `conv` backbone: the architecture that LLM-Codec / UniAudio 1.5 published, with its values."""
 
     kind: str = "conv"
-    encoder_width: int = 32
-    strides: tuple[int, ...] = (3, 4, 5, 8)
-    decoder_width: int = 1536
-    window: int = 8  # frames that see each other in attention; 0: no attention
+    encoder_width: Size = 32
+    strides: Annotated[tuple[Stride, ...], Field(min_length=1, max_length=16)] = (3, 4, 5, 8)
+    decoder_width: Size = 1536
+    window: Annotated[int, Field(ge=0, le=4_096)] = 8  # frames that see each other in attention; 0: no attention
     depthwise: bool = True
     noise: bool = True
 
@@ -66,9 +78,9 @@ class LayerConfig:
     LLM-Codec, from their mean, and its one vector is repeated.
     """
 
-    name: str
-    stride: int
-    lookup_dim: int
+    name: Name
+    stride: Stride
+    lookup_dim: Annotated[int, Field(ge=0, le=65_536)]
     from_context: bool = False
     query_norm: bool = True
     patched: bool = False
@@ -78,10 +90,10 @@ class LayerConfig:
 class CodecConfig:
     """Everything needed to build an `LLMCodec` before its weights are loaded."""
 
-    sample_rate: int = 16_000
-    latent_dim: int = 256
+    sample_rate: Annotated[int, Field(ge=4_000, le=192_000)] = 16_000
+    latent_dim: Size = 256
     backbone: SpectralConfig | ConvConfig = field(default_factory=SpectralConfig)
-    layers: tuple[LayerConfig, ...] = (
+    layers: Annotated[tuple[LayerConfig, ...], Field(min_length=1, max_length=64)] = (
         LayerConfig("semantic", 4, 64, from_context=True),
         LayerConfig("coarse", 2, 16),
         LayerConfig("fine", 1, 16),
@@ -95,6 +107,12 @@ class CodecConfig:
             raise ModelError("the layers of a codec need different names")
         if any(layer.patched and not layer.lookup_dim for layer in self.layers):
             raise ModelError("a patched layer needs a lookup_dim above 0")
+        if self.unit_samples > MAX_UNIT_SECONDS * self.sample_rate:
+            raise ModelError(f"the strides meet every {self.unit_samples} samples only; at most {MAX_UNIT_SECONDS} s")
+        if isinstance(self.backbone, SpectralConfig):
+            net = self.backbone
+            if net.hop > net.fft_size or net.fft_size % 2 or net.hop % 2 or not net.kernel % 2:
+                raise ModelError("the spectral backbone needs an odd kernel, an even fft_size and an even hop up to it")
         if isinstance(self.backbone, ConvConfig):
             if context:
                 raise ModelError("the conv backbone has no context branch; no layer can be chosen from it")
@@ -127,18 +145,20 @@ class CodecConfig:
         return next((layer.stride for layer in self.layers if layer.from_context), 0)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> CodecConfig:
-        """ModelError names an unknown or missing field."""
+        """ModelError names an unknown, missing or impossible field. Without a `format`, it is the first one's."""
         try:
             values = json.loads(text)
+            if fault := formats.fault(values.pop("format", FORMAT), FORMAT):
+                raise ModelError(f"config.json is not that of a codec: {fault}")
             layers = tuple(_build(LayerConfig, layer) for layer in values.pop("layers"))
             backbone = backbone_config(values.pop("backbone"))
             return _build(cls, {**values, "layers": layers, "backbone": backbone})
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"config.json is not that of a codec: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ModelError(f"config.json is not that of a codec: {first_line(error)}") from error
 
 
 def backbone_config(values: Mapping[str, Any]) -> SpectralConfig | ConvConfig:
@@ -156,4 +176,9 @@ def _build(kind: type, values: dict[str, Any]) -> Any:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ModelError(f"{kind.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}")
-    return kind(**values)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        name = ".".join(map(str, mistake["loc"]))
+        raise ModelError(f"{kind.__name__} field {name}: {mistake['msg']}") from error

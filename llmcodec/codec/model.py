@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from llmcodec.codec import streaming
 from llmcodec.codec.backbones import build_backbone
@@ -24,8 +25,10 @@ from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
 from llmcodec.errors import AudioError, ModelError, first_line
+from llmcodec.temporary import beside
 from llmcodec.vocabulary import Vocabulary
 
+CHECKPOINT = frozenset(["README.md", "config.json", "model.safetensors", "words"])
 MAX_BATCH_SECONDS = 120.0  # longer batches are split, longer clips are coded block by block
 
 
@@ -212,22 +215,27 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
             (folder / "words" / f"{name}.txt").write_text("\n".join(vocabulary.words) + "\n", encoding="utf-8")
 
     def save_checkpoint(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
-        """`save_pretrained`, whole or not at all: written beside the folder and renamed. ModelError if that fails.
+        """`save_pretrained`, whole or not at all: written beside the folder and renamed. ModelError if that fails, or
+        if the folder holds anything but a checkpoint.
 
         dtype: of the weights on disk; they are loaded as float32.
         """
         folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = folder.with_name(f".{uuid.uuid4().hex}")
+        strange = sorted({entry.name for entry in folder.iterdir()} - CHECKPOINT) if folder.is_dir() else []
+        if strange:
+            raise ModelError(f"{folder}: holds {strange[0]}, which is no part of a codec; give a folder of its own")
+        work, old = beside(folder), beside(folder)
         try:
-            work.mkdir()
+            work.mkdir(parents=True)
             self._save_pretrained(work, dtype)
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.is_dir():
+                os.replace(folder, old)
             os.replace(work, folder)
         except OSError as error:
             raise ModelError(f"{folder}: cannot be written: {error.strerror}") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **options: Any) -> LLMCodec:
@@ -253,12 +261,35 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         try:
             config = CodecConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
             words = [(folder / "words" / f"{layer.name}.txt").read_text(encoding="utf-8") for layer in config.layers]
-            codec = cls(config, [Vocabulary(tuple(text.split("\n")[:-1])) for text in words])
+            vocabularies = [Vocabulary(tuple(text.split("\n")[:-1])) for text in words]
             state = load_file(folder / "model.safetensors")
+            with _Allowance(sum(value.numel() for value in state.values())):
+                codec = cls(config, vocabularies)
+            expected = codec.state_dict()
+            for name in sorted({*expected, *state}):
+                if name not in state or name not in expected or state[name].shape != expected[name].shape:
+                    raise ModelError(f"the weights {name} are not those of config.json")
+                if not (state[name].is_floating_point() and state[name].isfinite().all()):
+                    raise ModelError(f"the weights {name} are no finite numbers")
             codec.load_state_dict({name: value.float() for name, value in state.items()})
         except (ModelError, OSError, UnicodeDecodeError, SafetensorError, RuntimeError) as error:
             raise ModelError(f"{folder}: not a codec checkpoint: {first_line(error)}") from error
         return codec.eval().requires_grad_(False)
+
+
+class _Allowance(TorchFunctionMode):
+    """Within it, new tensors may hold so many numbers together: a config cannot ask for more than its weights fill."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.left = numbers
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros):
+            self.left -= prod(args[0] if isinstance(args[0], (tuple, list)) else args)
+            if self.left < 0:
+                raise ModelError("config.json describes more weights than there are")
+        return func(*args, **(kwargs or {}))
 
 
 def _groups(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import uuid
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from llmcodec.codec.config import SpectralConfig
 from llmcodec.codec.model import LLMCodec
 from llmcodec.errors import ConfigError, ModelError, first_line
+from llmcodec.temporary import beside
 
 UNITS = 3  # length of the clips that the graphs are traced with
 
@@ -61,7 +61,7 @@ def export_onnx(codec: LLMCodec, folder: str | Path) -> None:
         raise ModelError(f"ONNX export knows the spectral backbone, not {config.backbone.kind}")
     wave = torch.zeros(2, UNITS * config.unit_samples)
     codes = [torch.zeros(2, UNITS * config.frames_multiple // stride).long() for stride in codec.strides]
-    work = folder.with_name(f".{uuid.uuid4().hex}")
+    work = beside(folder)
     try:
         work.mkdir(parents=True)
         codec.save_words(work)

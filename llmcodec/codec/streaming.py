@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from llmcodec.codec.codes import AudioCodes
+from llmcodec.codec.codes import AudioCodes, check_layers
 from llmcodec.codec.config import CodecConfig
 from llmcodec.errors import AudioError
 
@@ -95,6 +95,7 @@ def join_codes(pieces: Sequence[AudioCodes]) -> AudioCodes:
     """Successive pieces of one clip -> the clip."""
     if not pieces:
         raise AudioError("no codes to join")
+    check_layers(pieces)
     layers = tuple(torch.cat(parts, dim=1) for parts in zip(*(piece.layers for piece in pieces), strict=True))
     return AudioCodes(layers, torch.stack([piece.samples for piece in pieces]).sum(0))
 

@@ -145,7 +145,7 @@ def audio_paths(source: Path, rows: Iterable[TableRow], column: str) -> tuple[Pa
         path = folder / row.cells[column]
         if path in paths:
             raise ConfigError(f"{source}: line {row.number}: {row.cells[column]} stands in line {paths[path]} already")
-        if not path.is_file():
+        if not os.path.isfile(path):  # also of names that no file can have
             raise ConfigError(f"{source}: line {row.number}: {row.cells[column]}: no such audio file in {folder}")
         paths[path] = row.number
     return tuple(paths)
@@ -170,10 +170,21 @@ def rows_of_subfolders(folder: Path) -> list[TableRow]:
         if not clips:
             raise ConfigError(f"{label}: no audio files; each sub-folder of {folder} is a label and holds its clips")
         for clip in clips:
-            rows.append(TableRow(len(rows) + 1, {FILE: f"{label.name}/{clip.name}", "label": label.name}))
+            rows.append(TableRow(len(rows) + 1, {FILE: name_of(clip, folder), "label": label.name}))
     if not rows:
         raise ConfigError(f"{folder}: neither {METADATA} nor sub-folders; one sub-folder of clips per label is needed")
     return rows
+
+
+def name_of(file: Path, folder: Path) -> str:
+    """A file as written relative to a folder, with / between folders. ConfigError when the name is no text."""
+    name = file.relative_to(folder).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise ConfigError(f"{folder}: the name {shown} is not UTF-8 text; rename it") from error
+    return name
 
 
 def _group_columns(columns: Sequence[str], rows: Sequence[TableRow], group_by: str | None, source: Path) -> list[str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from llmcodec import formats
 from llmcodec.errors import ConfigError
 from llmcodec.evaluation.dataset import LabelledFolder
-from llmcodec.evaluation.provenance import write_text
+from llmcodec.evaluation.provenance import read_json, write_text
 
 _FORMAT = "llmcodec-episodes-1"
 
@@ -152,16 +153,15 @@ def load_episodes(path: str | Path, folder: LabelledFolder) -> list[Episode]:
     Raises ConfigError that names the episode (from 1): a file that the folder does not have, one of another label, a
     query that shares a group with a demonstration, numbers of demonstrations that differ, or no queries.
     """
+    content = read_json(path)
+    if fault := formats.fault(content.get("format"), _FORMAT):
+        raise ConfigError(f"{path}: {fault}")
     try:
-        stored = _Stored.model_validate_json(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; a file of episodes is needed") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is not UTF-8 text") from error
+        stored = _Stored.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_explain(error)}") from error
-    if stored.format != _FORMAT or not stored.episodes:
-        raise ConfigError(f"{path}: must have the format {_FORMAT!r} and at least one episode")
+    if not stored.episodes:
+        raise ConfigError(f"{path}: holds no episodes; at least one is needed")
     places = {name: place for place, name in enumerate(folder.names)}
     return [_checked(row, folder, places, f"{path}: episode {n}") for n, row in enumerate(stored.episodes, 1)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from llmcodec.evaluation import baselines
 from llmcodec.evaluation.baselines import Floats, Predictor
 from llmcodec.evaluation.dataset import LabelledFolder
 from llmcodec.evaluation.episodes import Episode, draw_episodes
-from llmcodec.evaluation.journal import Journal
+from llmcodec.evaluation.journal import Journal, open_journal
 from llmcodec.evaluation.metrics import Accuracy, calibration_error, mcnemar
 from llmcodec.evaluation.processes import Processes
 from llmcodec.evaluation.provenance import digest, provenance
@@ -127,14 +128,14 @@ class FewShotEvaluation:
                 notes.append(f"Without the rows on Whisper features: {error}")
         if resume and self.processes.count > 1:
             raise ConfigError(f"{resume}: holds what one process asked; leave it out with {self.processes.count}")
-        journal = Journal(resume, self._asked(episodes)) if resume else None
         measured = {}
-        for method, predictor, probable in self._methods(used, episodes, bool(self.whisper) and not notes, journal):
-            start = time.perf_counter()
-            shared = self.processes if method in self.judges else Processes(1)
-            scores = shared.map(predictor, episodes, partial(tell, method))
-            seconds = time.perf_counter() - start
-            measured[method] = _measure(method, scores, seconds, self.folder, episodes, seed, probable)
+        with open_journal(resume, self._asked(episodes)) if resume else nullcontext() as journal:
+            for method, predictor, probable in self._methods(used, episodes, bool(self.whisper) and not notes, journal):
+                start = time.perf_counter()
+                shared = self.processes if method in self.judges else Processes(1)
+                scores = shared.map(predictor, episodes, partial(tell, method))
+                seconds = time.perf_counter() - start
+                measured[method] = _measure(method, scores, seconds, self.folder, episodes, seed, probable)
         said = {method: found for method, (_, found) in measured.items()}
         right = {method: [answer == wanted for answer, wanted, _ in found] for method, found in said.items()}
         models, neighbours = list(self.judges), ("nearest neighbour, words", "nearest neighbour, near words")

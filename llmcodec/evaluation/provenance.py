@@ -7,16 +7,17 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import from_json
 from torch import nn
 
 from llmcodec.errors import ConfigError
+from llmcodec.temporary import atomic_output
 
 
 def provenance(seed: int) -> dict[str, Any]:
@@ -50,23 +51,30 @@ def digest(model: nn.Module) -> str:
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 file under a temporary name and rename it. ConfigError if that is not possible."""
     path = Path(path)
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with atomic_output(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """`write_text` of JSON with two spaces."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a file. ConfigError: it cannot be read, or holds none."""
+    try:
+        content = from_json(Path(path).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: no valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold a JSON object")
+    return content
 
 
 def _commit() -> str | None:

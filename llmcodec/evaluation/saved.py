@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ConfigError, first_line
 
 LABEL_COLUMNS = ("label", "category", "emotion", "class")
 GROUP_NAMES = {"src_file": "recording", "speaker_id": "speaker", "actor_id": "speaker", "client_id": "speaker"}
@@ -40,7 +40,10 @@ def read_saved(path: Path) -> SavedClips:
         from datasets import Audio, ClassLabel, load_from_disk
     except ImportError as error:
         raise ConfigError(f"{path}: is a saved dataset; pip install 'llmcodec[train]' to read it") from error
-    table = load_from_disk(str(path))
+    try:
+        table = load_from_disk(str(path))
+    except Exception as error:  # what datasets and pyarrow raise for a damaged one is of many kinds
+        raise ConfigError(f"{path}: no saved dataset that can be read ({first_line(error)})") from error
     columns = list(getattr(table, "column_names", ()))
     label = next((name for name in LABEL_COLUMNS if name in columns), None)
     if "audio" not in columns or label is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from llmcodec.errors import ConfigError
@@ -32,7 +33,7 @@ def read_scp(path: str | Path, audio: str | Path) -> tuple[LabelledFolder, list[
             label, slash, name = item.rpartition("/")
             if not (slash and label and name) or "/" in label:
                 raise ConfigError(f"{path}: line {number}: {item!r} is no label/file")
-            if not (root / name).is_file():
+            if not os.path.isfile(root / name):
                 raise ConfigError(f"{path}: line {number}: {name}: no such audio file in {root}")
             if labels.setdefault(name, label) != label:
                 raise ConfigError(f"{path}: line {number}: {name} is {label} here and {labels[name]} before")

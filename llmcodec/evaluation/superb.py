@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llmcodec.errors import ConfigError
+from llmcodec.evaluation.provenance import read_json
 
 TASK = "metadata.json"
 
@@ -19,13 +19,8 @@ def read_superb(folder: Path) -> list[dict[str, str]]:
     Raises ConfigError: no such file, an entry without label, or one that asks about two clips (file2).
     """
     path = folder / TASK
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: no valid JSON ({error})") from error
-    if not isinstance(content, dict) or not content:
+    content = read_json(path)
+    if not content:
         raise ConfigError(f"{path}: must map file names to their label, as the tasks of Dynamic-SUPERB do")
     return [_cells(path, name, entry) for name, entry in content.items()]
 

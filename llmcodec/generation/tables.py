@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from llmcodec.audio import audio_info
@@ -39,7 +40,7 @@ def read_pairs(path: PathLike, given: str, wanted: str) -> tuple[list[Path], lis
     for row in rows:
         files = [path.parent / row.cells[column] for column in (given, wanted)]
         for column, file in zip((given, wanted), files, strict=True):
-            if not file.is_file():
+            if not os.path.isfile(file):
                 raise ConfigError(f"{path}: line {row.number}: {row.cells[column]}: no such audio file")
         first, second = (audio_info(file).seconds for file in files)
         if abs(first - second) > TOLERANCE:

