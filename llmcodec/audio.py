@@ -18,7 +18,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from llmcodec.errors import AudioError, first_line
+from llmcodec.errors import AudioError, first_line, one_line
 from llmcodec.temporary import beside
 
 DEFAULT_RATE = 16_000
@@ -187,8 +187,8 @@ def _open(path: PathLike) -> _SequentialFile:
             pass
     except OSError as error:
         raise AudioError(f"{path}: {error.strerror or first_line(error)}; an audio file is needed") from error
-    except ValueError as error:
-        raise AudioError(f"{path}: no name of a file ({error})") from error
+    except (TypeError, ValueError) as error:
+        raise AudioError(f"{one_line(str(path))}: no name of a file ({first_line(error)})") from error
     return _opened(path, str(path))
 
 

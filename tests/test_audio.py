@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from llmcodec.audio import AudioWriter, audio_info, load_audio, save_audio, stream_audio
+from llmcodec.audio import MAX_BLOCK, AudioWriter, audio_info, load_audio, save_audio, stream_audio
 from llmcodec.errors import AudioError
 
 FORMATS = [("wav", "FLOAT"), ("flac", "PCM_16"), ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", "MPEG_LAYER_III")]
@@ -219,3 +219,17 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path, name: str, r
 def test_writing_outside_the_block_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="not open"):
         AudioWriter(tmp_path / "a.wav", 16_000).write(torch.zeros(5))
+
+
+def test_what_is_held_at_a_time_is_bounded_whatever_the_channels(tmp_path, monkeypatch):
+    path, blocks = tmp_path / "wide.wav", []
+    soundfile.write(path, np.zeros((9000, 1024), np.int16), 192_000)
+    read = soundfile.SoundFile.read
+
+    def watched(file, frames, **options):
+        blocks.append(frames)
+        return read(file, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", watched)
+    assert len(load_audio(path)) == 750
+    assert len(blocks) > 2 and all(frames * 1024 <= MAX_BLOCK for frames in blocks)

@@ -77,7 +77,7 @@ def test_a_folder_that_is_not_there_is_an_error_and_nothing_is_left(tmp_path, mo
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llmcodec.codec.codes.os.replace", full)
+    monkeypatch.setattr("llmcodec.temporary.os.replace", full)
     with pytest.raises(AudioError, match="cannot be written: No space left"):
         codes_of(5).save(tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())

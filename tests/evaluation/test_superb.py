@@ -36,7 +36,7 @@ def test_a_task_is_read_like_a_table(task):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda rows: [], "must map file names"),
+        (lambda rows: [], "must hold a JSON object"),
         (lambda rows: {}, "must map file names"),
         (lambda rows: rows | {"x.wav": "hum"}, "x.wav: has no label"),
         (lambda rows: rows | {"x.wav": {"label": " "}}, "x.wav: has no label"),

@@ -192,7 +192,7 @@ def test_a_request_that_is_too_large_is_refused(post, refused, app):
     ("change", "reason"),
     [
         ({"labels": None}, "labels: Field required"),
-        ({"labels": ["low"] * 4}, "two classes or more are needed, not 1"),
+        ({"labels": ["low"] * 4}, "two classes or more are needed, not of 1 class"),
         ({"labels": ["low", "high"]}, "4 demonstrations need as many labels, not 2"),
         ({"template": "sing"}, "template 'sing' is not one of"),
         ({"template": "../../sound.yaml"}, "is not one of"),
