@@ -63,7 +63,7 @@ def test_load_audio_of_arrays(borne, source, rate, source_rate):
     if wave is not None:
         frames = source.shape[-1]
         assert wave.dtype == torch.float32 and wave.isfinite().all()
-        assert len(wave) == max(1, round(frames * rate / (source_rate or rate)))
+        assert len(wave) == 1 or abs(len(wave) - frames * rate / (source_rate or rate)) <= 0.5
 
 
 @settings(SHARED, max_examples=100)
