@@ -43,6 +43,11 @@ def audio_digest(wave: Tensor) -> str:
     return sha256((wave * 2**15).round().to(torch.int32).numpy().tobytes()).hexdigest()
 
 
+def pcm16(wave: Tensor) -> npt.NDArray[np.int16]:
+    """Samples float [T], clipped to [-1, 1], at 16 bits."""
+    return (wave.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
+
+
 @dataclass(frozen=True)
 class AudioInfo:
     """What the header of an audio file says. `sample_rate` is the file's own, in Hz."""

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from llmcodec.audio import pcm16
 from llmcodec.codec import AudioCodes, LLMCodec
 from llmcodec.errors import ModelError
 from llmcodec.webapp.limits import Limits
@@ -125,7 +126,7 @@ def wav_header(sample_rate: int, samples: int | None) -> bytes:
 
 def pcm(wave: Tensor) -> bytes:
     """Samples float [t], clipped to [-1, 1], as 16-bit little-endian PCM."""
-    return (wave.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().astype("<i2").tobytes()
+    return pcm16(wave).astype("<i2").tobytes()
 
 
 def wav(wave: Tensor, sample_rate: int) -> bytes:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from llmcodec.audio import FILE_SUFFIXES, load_audio, save_audio
+from llmcodec.audio import FILE_SUFFIXES, load_audio, pcm16, save_audio
 from llmcodec.errors import ConfigError, LLMCodecError
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def example_button() -> gr.Button:
 
 def playable(wave: Tensor, sample_rate: int) -> tuple[int, npt.NDArray[np.int16]]:
     """A waveform [T] for a player, as loud as it is."""
-    return sample_rate, (wave.clamp(-1, 1) * 32767).round().short().numpy()
+    return sample_rate, pcm16(wave)
 
 
 def needed(path: str | None, what: str) -> Path:
