@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from llmcodec.codec import CodecConfig, ConvConfig, LayerConfig, LLMCodec, SpectralConfig
+from llmcodec.codec.listener import Listener
 from llmcodec.vocabulary import Vocabulary
 
 # No test is timed: a slow or busy machine must not fail one.
@@ -16,8 +17,8 @@ settings.load_profile("untimed")
 TINY = CodecConfig(
     latent_dim=16,
     backbone=SpectralConfig(
-        mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, listener_width=16,
-        listener_depth=2, context_width=16, context_depth=1,
+        mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, listener_mels=20,
+        listener_width=16, listener_heads=2, listener_expansion=1, listener_kernel=3, listener_slow_kernel=3,
         decoder_width=16, decoder_depth=2, fine_width=8, fine_depth=1,
     ),
     layers=(
@@ -41,6 +42,8 @@ def build_codec(seed=0, config=TINY):
     for module in codec.modules():  # random biases would outweigh the sound
         if isinstance(module, torch.nn.Conv1d | torch.nn.ConvTranspose1d) and module.bias is not None:
             module.bias.data.zero_()
+        if isinstance(module, Listener):  # and so would the level of its log energies
+            module.front.weight.data -= module.front.weight.data.mean((1, 2), keepdim=True)
     return codec.eval().requires_grad_(False)
 
 

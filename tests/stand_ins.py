@@ -41,7 +41,7 @@ def save_text_model(kind, folder):
 
 def save_whisper(folder, layers=2):
     torch.manual_seed(2)
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 24}
     tokens = {"vocab_size": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
     config = WhisperConfig(d_model=16, encoder_layers=layers, decoder_layers=1, init_std=0.2, **heads, **tokens)
     WhisperModel(config).save_pretrained(folder)

@@ -25,7 +25,11 @@ Name = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]  # it becomes a file's
 
 @dataclass(frozen=True)
 class SpectralConfig:
-    """The `spectral` backbone: ConvNeXt blocks at the frame rate between a log-mel input and an inverse STFT output."""
+    """The `spectral` backbone: ConvNeXt blocks at the frame rate between a log-mel input and an inverse STFT output.
+
+    The listener, in the sizes of Whisper-base, works at half the rate of the spectra; its slow layers on means of
+    `listener_pool` such steps.
+    """
 
     kind: str = "spectral"
     fft_size: Bins = 640
@@ -36,10 +40,16 @@ class SpectralConfig:
     expansion: Size = 3
     encoder_width: Size = 192
     encoder_depth: Depth = 3
-    listener_width: Size = 320
-    listener_depth: Depth = 5
-    context_width: Size = 448
-    context_depth: Depth = 4
+    listener_fft_size: Bins = 400
+    listener_mels: Stride = 80
+    listener_width: Size = 512
+    listener_heads: Stride = 8
+    listener_expansion: Size = 4
+    listener_depth: Depth = 1
+    listener_kernel: Stride = 51
+    listener_pool: Stride = 3
+    listener_slow_depth: Depth = 2
+    listener_slow_kernel: Stride = 17
     decoder_width: Size = 336
     decoder_depth: Depth = 6
     fine_width: Size = 160
@@ -113,11 +123,27 @@ class CodecConfig:
             net = self.backbone
             if net.hop > net.fft_size or net.fft_size % 2 or net.hop % 2 or not net.kernel % 2:
                 raise ModelError("the spectral backbone needs an odd kernel, an even fft_size and an even hop up to it")
+            if context:
+                self._check_listener(net, context[0] * net.spectra_per_frame)
         if isinstance(self.backbone, ConvConfig):
             if context:
                 raise ModelError("the conv backbone has no context branch; no layer can be chosen from it")
             if self.latent_dim != self.backbone.encoder_width << len(self.backbone.strides):
                 raise ModelError("latent_dim of a conv codec is encoder_width, doubled once for each stride")
+
+    @staticmethod
+    def _check_listener(net: SpectralConfig, spectra: int) -> None:
+        if net.listener_fft_size % 2 or net.listener_fft_size < net.hop:
+            raise ModelError("listener_fft_size must be even and no smaller than hop")
+        if not net.listener_kernel % 2 or not net.listener_slow_kernel % 2:
+            raise ModelError("listener_kernel and listener_slow_kernel must be odd")
+        if net.listener_width % net.listener_heads:
+            raise ModelError("listener_width must be a multiple of listener_heads")
+        if spectra % (2 * net.listener_pool):
+            raise ModelError(
+                f"the layer chosen from context has a code every {spectra} spectra; that must be a multiple of twice "
+                f"listener_pool, {2 * net.listener_pool}"
+            )
 
     @property
     def frame_samples(self) -> int:
@@ -143,6 +169,14 @@ class CodecConfig:
     def context_stride(self) -> int:
         """Frames per step of the context branch; 0 when no layer uses it."""
         return next((layer.stride for layer in self.layers if layer.from_context), 0)
+
+    @property
+    def context_width(self) -> int:
+        """Numbers in one step of the context branch."""
+        net = self.backbone
+        if not self.context_stride or not isinstance(net, SpectralConfig):
+            return 0
+        return net.listener_width * self.context_stride * net.spectra_per_frame // (2 * net.listener_pool)
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"

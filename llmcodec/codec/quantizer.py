@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from llmcodec.codec.config import CodecConfig, LayerConfig, SpectralConfig
+from llmcodec.codec.config import CodecConfig, LayerConfig
 
 
 class QueryNorm(nn.Module):
@@ -122,9 +122,8 @@ class ResidualQuantizer(nn.Module):
 
     def __init__(self, config: CodecConfig, words: tuple[int, ...]) -> None:
         super().__init__()
-        context_dim = config.backbone.context_width if isinstance(config.backbone, SpectralConfig) else 0
         self.layers = nn.ModuleList(
-            QuantizerLayer(layer, count, config.latent_dim, context_dim)
+            QuantizerLayer(layer, count, config.latent_dim, config.context_width)
             for layer, count in zip(config.layers, words, strict=True)
         )
 

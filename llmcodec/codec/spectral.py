@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
+from llmcodec.codec.listener import Listener
+from llmcodec.codec.mel import mel_filterbank
 
 
 class ConvNeXtBlock(nn.Module):
@@ -43,28 +45,6 @@ class ConvNeXtStack(nn.Module):
         return self.norm(x)
 
 
-class Listener(nn.Module):
-    """Log mel energies -> context at the stride of the layer that is chosen from it.
-
-    It shares nothing with what encodes the rest, so that the words of that layer can be kept while all else is trained
-    anew.
-    """
-
-    def __init__(self, net: SpectralConfig, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.embed = nn.Linear(net.mels * net.spectra_per_frame, net.listener_width)
-        self.trunk = ConvNeXtStack(net.listener_width, net.listener_depth, net.kernel, net.expansion)
-        self.to_context = nn.Linear(net.listener_width * stride, net.context_width)
-        self.context = ConvNeXtStack(net.context_width, net.context_depth, net.kernel, net.expansion)
-
-    def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        """mel [B, F, spectra_per_frame * mels], mask [B, F, 1] -> context [B, F / stride, context_width]."""
-        hidden = self.trunk(self.embed(mel), mask) * mask
-        grouped = hidden.unflatten(1, (-1, self.stride)).flatten(2)
-        return self.context(self.to_context(grouped), mask[:, :: self.stride])
-
-
 class SpectralEncoder(nn.Module):
     """Waveform -> latent at the frame rate, and context if a layer is chosen from it."""
 
@@ -81,7 +61,7 @@ class SpectralEncoder(nn.Module):
         self.embed = nn.Linear(net.mels * net.spectra_per_frame, net.encoder_width)
         self.trunk = ConvNeXtStack(net.encoder_width, net.encoder_depth, net.kernel, net.expansion)
         self.to_latent = nn.Linear(net.encoder_width, config.latent_dim)
-        self.listener = Listener(net, config.context_stride) if config.context_stride else None
+        self.listener = Listener(config, net) if config.context_stride else None
 
     def log_mel(self, wave: Tensor) -> Tensor:
         """Waveform [B, T] with T a multiple of the hop -> log mel energies [B, T / hop, mels], roughly in -1..1."""
@@ -94,20 +74,13 @@ class SpectralEncoder(nn.Module):
         """wave [B, T] of whole frames, mask [B, F, 1] -> latent [B, F, latent_dim], context [B, F / stride, width]."""
         mel = self.log_mel(wave).reshape(*mask.shape[:2], -1)
         latent = self.to_latent(self.trunk(self.embed(mel), mask))
-        return latent, None if self.listener is None else self.listener(mel, mask)
-
-    def listen(self, wave: Tensor, mask: Tensor) -> Tensor:
-        """The context alone."""
-        assert self.listener is not None
-        return self.listener(self.log_mel(wave).reshape(*mask.shape[:2], -1), mask)
+        return latent, None if self.listener is None else self.listener(wave, mask)
 
     @property
     def reach(self) -> int:
         """Frames on either side that can change an output; blocks of a stream overlap by this much."""
-        blocks = self.net.encoder_depth
-        if self.listener is not None:
-            blocks = max(blocks, self.net.listener_depth + self.listener.stride * self.net.context_depth)
-        return blocks * (self.net.kernel // 2) + (self.listener.stride if self.listener else 0) + 1
+        own = self.net.encoder_depth * (self.net.kernel // 2) + 1
+        return own if self.listener is None else max(own, self.listener.reach)
 
 
 class SpectralDecoder(nn.Module):
@@ -157,16 +130,3 @@ class SpectralDecoder(nn.Module):
         """Frames on either side that can change an output sample."""
         fine = self.net.fine_depth * (self.net.kernel // 2) + self.net.fft_size // self.net.hop
         return self.net.decoder_depth * (self.net.kernel // 2) + fine // self.net.spectra_per_frame + 2
-
-
-def mel_filterbank(mels: int, fft_size: int, sample_rate: int) -> Tensor:
-    """Triangular filters, equally spaced on the HTK mel scale, each summing to 1: [fft_size / 2 + 1, mels]."""
-    edges_mel = torch.linspace(0, 2595 * torch.log10(torch.tensor(1 + sample_rate / 2 / 700)).item(), mels + 2)
-    edges = 700 * (10 ** (edges_mel / 2595) - 1)
-    bins = torch.linspace(0, sample_rate / 2, fft_size // 2 + 1)
-    rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
-    weights = torch.minimum(rising, falling).clamp(min=0)
-    nearest = (edges[1:-1, None] - bins).abs().argmin(1)  # a narrow filter between two bins takes its nearest bin
-    weights[nearest, torch.arange(mels)] += (weights.sum(0) == 0).float()
-    return weights / weights.sum(0)

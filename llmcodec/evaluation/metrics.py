@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmcodec.codec import AudioCodes, LLMCodec
 from llmcodec.codec.codes import PADDING
-from llmcodec.codec.spectral import mel_filterbank
+from llmcodec.codec.mel import mel_filterbank
 from llmcodec.errors import ConfigError, ModelError
 
 Z95 = 1.959963984540054

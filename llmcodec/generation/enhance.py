@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from llmcodec.audio import load_audio
 from llmcodec.codec import AudioCodes, LLMCodec
-from llmcodec.codec.spectral import mel_filterbank
+from llmcodec.codec.mel import mel_filterbank
 from llmcodec.errors import ConfigError
 from llmcodec.llm import FrozenLLM, Sampling, Schedule
 from llmcodec.prompting import GenerationBuilder, load_generation_template

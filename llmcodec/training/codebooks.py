@@ -57,6 +57,26 @@ class ProjectedCodebook(nn.Module):
         self.standardise = False
         return 1 - float((self._projected() - rows).square().sum() / rows.square().sum())
 
+    def recover(self, table: Tensor, steps: int = 300) -> float:
+        """Find the projection that makes the unit rows of `table` [V, d]; returns their mean cosine to those it makes.
+
+        Least squares first, as if all rows had been equally long, then L-BFGS on the cosines.
+        """
+        self.projection.weight.data = torch.linalg.lstsq(self.embeddings, table, driver="gelsd").solution.T.contiguous()
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        search = torch.optim.LBFGS(learned, max_iter=steps, history_size=20, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            search.zero_grad()
+            found = (1 - (self() * table).sum(-1)).mean()
+            found.backward()  # type: ignore[no-untyped-call]
+            return found
+
+        search.step(loss)
+        search.zero_grad()
+        with torch.no_grad():
+            return float((self() * table).sum(-1).mean())
+
     def forward(self) -> Tensor:
         table = self._projected()
         if self.standardise:

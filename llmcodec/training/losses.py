@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from llmcodec.codec.mel import mel_filterbank
 from llmcodec.codec.quantizer import LayerOutput
-from llmcodec.codec.spectral import mel_filterbank
 
 FFT_SIZES = (256, 640, 2048)
 MELS = {256: 20, 640: 48, 2048: 96}

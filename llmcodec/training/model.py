@@ -69,8 +69,8 @@ class TrainingModel(nn.Module):
         """
         if prelude:
             encoder = self.codec.encoder
-            assert isinstance(encoder, SpectralEncoder)
-            context = encoder.listen(batch.wave, batch.mask)
+            assert isinstance(encoder, SpectralEncoder) and encoder.listener is not None
+            context = encoder.listener(batch.wave, batch.mask)
             table = self.codebooks[0]()
             _, output = self.codec.quantizer.layers[0](None, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)], None

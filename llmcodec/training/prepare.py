@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
+from llmcodec.codec.spectral import SpectralEncoder
 from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.llm import load_transformers
 from llmcodec.models import locate
-from llmcodec.teachers import TextTeacher
+from llmcodec.teachers import AudioTeacher, TextTeacher
 from llmcodec.training.cache import SAMPLES_PER_ROW, Complain, FeatureCache, Progress
 from llmcodec.training.codebooks import (
     ClipSample,
@@ -28,10 +27,13 @@ from llmcodec.training.codebooks import (
     with_captions,
 )  # fmt: skip
 from llmcodec.training.data import CropBatches
+from llmcodec.training.inherit import inherit
 from llmcodec.training.model import TrainingModel
 from llmcodec.training.recipe import Recipe, Words
 from llmcodec.training.sources import open_source
 from llmcodec.vocabulary import Vocabulary
+
+INHERIT_CLIPS, INHERIT_SECONDS = 24, 5.0  # what the teacher's attention is watched in
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,15 @@ def feature_cache(
 
 
 def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
-    """Build codec, codebooks and heads. The words of the first layer are those of `recipe.semantic.codec`, or named
-    after clustered teacher features."""
+    """Build codec, codebooks and heads. The words of the first layer are those of `recipe.semantic.codec` or
+    `recipe.start`, or else named after clustered teacher features."""
     torch.manual_seed(recipe.seed)
     source = WordSource.load(recipe.llm)
     space, clips = teacher_space(recipe, cache)
-    given = recipe.semantic.codec
-    held = LLMCodec.from_pretrained(None if given == "default" else locate(given)) if given else None
-    if held:
-        words, table = held.vocabularies[0], held.quantizer.layers[0].get_buffer("table")
+    start = _codec(recipe.start) if recipe.start else None
+    held = _codec(recipe.semantic.codec) if recipe.semantic.codec else None
+    if known := held or start:
+        words, table = known.vocabularies[0], known.quantizer.layers[0].get_buffer("table")
     else:
         candidates = source.candidates(recipe.layers[0].words)
         sample, table = cluster(recipe, cache, space, clips, recipe.layers[0].words.size or len(candidates))
@@ -101,12 +103,18 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
     codebooks[0].fit(table)
     codec = LLMCodec(recipe.codec_config(), vocabularies)
     model = TrainingModel(codec, codebooks, space, recipe.losses, recipe.semantic.context, cache.texts.shape[1])
+    if start:
+        _begin_with(start, model)
+    if recipe.semantic.inherit:
+        _inherit(recipe, cache, clips, codec)
     if held:
         _take_words(held, codec)
         model.hold_words()
-    if recipe.start:
-        _begin_with(Path(recipe.start), model)
     return model
+
+
+def _codec(name: str) -> LLMCodec:
+    return LLMCodec.from_pretrained(None if name == "default" else locate(name))
 
 
 def teacher_space(recipe: Recipe, cache: FeatureCache) -> tuple[TeacherSpace, np.ndarray]:
@@ -160,15 +168,29 @@ def _take_words(held: LLMCodec, codec: LLMCodec) -> None:
             ) from error
 
 
-def _begin_with(run: Path, model: TrainingModel) -> None:
-    """The weights of a run's last checkpoint. ConfigError when there are none, or when they do not fit."""
-    file = run / "last" / "model.safetensors"
+def _inherit(recipe: Recipe, cache: FeatureCache, clips: np.ndarray, codec: LLMCodec) -> None:
+    assert isinstance(codec.encoder, SpectralEncoder) and codec.encoder.listener is not None
+    teacher = AudioTeacher(locate(recipe.teachers.audio), recipe.teachers.audio_layer)
+    waves = [cache.wave(int(clip), 0, int(INHERIT_SECONDS * teacher.sample_rate)) for clip in clips[:INHERIT_CLIPS]]
+    inherit(codec.encoder.listener, teacher, waves)
+
+
+def _begin_with(start: LLMCodec, model: TrainingModel) -> None:
+    """The weights of a codec, and the projections that make its tables. ConfigError when they do not fit."""
     try:
-        model.load_state_dict(load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"recipe field start: no checkpoint of a run in {run} ({first_line(error)})") from error
+        model.codec.load_state_dict(start.state_dict())
     except RuntimeError as error:
-        raise ConfigError(f"recipe field start: {run} was of other layers or another backbone") from error
+        raise ConfigError(
+            f"recipe field start: the codec is of other layers or another backbone ({first_line(error)})"
+        ) from error
+    for codebook, vocabulary, layer, known in zip(
+        model.codebooks, model.codec.vocabularies, start.quantizer.layers, start.vocabularies, strict=True
+    ):
+        assert isinstance(codebook, ProjectedCodebook)
+        if codebook.standardise:
+            if vocabulary != known:
+                raise ConfigError("recipe field start: the codec has other words")
+            codebook.recover(layer.get_buffer("table"))
 
 
 def _name(

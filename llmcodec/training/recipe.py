@@ -68,6 +68,11 @@ class Semantic(_Strict):
         description="a codec (default: the one inside the package; a folder or hub id) whose words of this layer, and "
         "what chooses them, are taken over and held",
     )
+    inherit: bool = Field(
+        default=False,
+        description="what chooses the words begins with the front of the audio teacher, a Whisper of "
+        "the sizes of `backbone.listener_*`",
+    )
     context: Fraction = Field(default=0.3, description="weight of the crop's mean in each target")
     caption_dims: Annotated[int, Field(ge=0)] = Field(
         default=0, description="of the layer's lookup_dim: directions of the teacher's features that tell the captions"
@@ -138,7 +143,9 @@ class Recipe(_Strict):
     seed: int = 0
     llm: str = Field(default="HuggingFaceTB/SmolLM2-135M-Instruct", description="whose embeddings become codebooks")
     start: str | None = Field(
-        default=None, description="folder of a run of the same layers and backbone: begin with its weights, step 0"
+        default=None,
+        description="a codec (default: the one inside the package; a folder or hub id) of the same layers and "
+        "backbone: begin with its weights; with semantic.codec, but for what chooses the words",
     )
     data: Data = Data()
     teachers: Teachers = Teachers()
@@ -190,8 +197,11 @@ class Recipe(_Strict):
             raise ValueError(f"semantic.caption_dims: must be below layers.0.lookup_dim, {self.layers[0].lookup_dim}")
         if not self.prelude.steps + self.optimiser.steps:
             raise ValueError("optimiser.steps: neither main steps nor a prelude")
-        if self.prelude.steps and not self.layers[0].from_context:
-            raise ValueError("prelude.steps: without a layer from_context there is nothing that it could teach")
+        if not self.layers[0].from_context:
+            if self.prelude.steps:
+                raise ValueError("prelude.steps: without a layer from_context there is nothing that it could teach")
+            if self.semantic.inherit:
+                raise ValueError("semantic.inherit: without a layer from_context there is nothing that could inherit")
         if self.semantic.codec and self.prelude.steps:
             raise ValueError("prelude.steps: must be 0 where semantic.codec gives the words")
         if self.semantic.codec and not self.layers[0].from_context:

@@ -59,8 +59,9 @@ def recipe(stand_ins):
             "teachers": {"audio": str(stand_ins["whisper"]), "audio_layer": 1, "text": str(stand_ins["text"])},
             "latent_dim": 16,
             "backbone": {
-                "mels": 20, "kernel": 3, "expansion": 1, "encoder_width": 16, "encoder_depth": 1, "listener_width": 16,
-                "listener_depth": 1, "context_width": 16, "context_depth": 1, "decoder_width": 16, "decoder_depth": 1,
+                "mels": 20, "kernel": 3, "expansion": 1, "encoder_width": 16, "encoder_depth": 1, "listener_mels": 20,
+                "listener_width": 16, "listener_heads": 2, "listener_expansion": 1, "listener_kernel": 3,
+                "listener_slow_depth": 1, "listener_slow_kernel": 3, "decoder_width": 16, "decoder_depth": 1,
                 "fine_width": 8, "fine_depth": 1,
             },
             "layers": [

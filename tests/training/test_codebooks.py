@@ -49,6 +49,17 @@ def test_a_fit_of_many_words_explains_a_part():
     assert 0 < ProjectedCodebook(torch.randn(200, 32), 6).fit(unit(200, 6)) < 0.9
 
 
+def test_a_projection_is_recovered_from_the_rows_that_it_made():
+    torch.manual_seed(0)
+    embeddings = torch.randn(300, 40) + 2
+    made = ProjectedCodebook(embeddings, 6)
+    rows = made().detach().half().float()  # as a checkpoint holds them
+    codebook = ProjectedCodebook(embeddings, 6)
+    assert codebook.recover(rows) > 0.9999
+    assert torch.allclose(codebook(), rows, atol=5e-3)
+    assert codebook.projection.weight.requires_grad and codebook.projection.weight.grad is None
+
+
 def test_centroids_are_the_unit_means_of_their_points():
     points = unit(300, 8)
     found = spherical_kmeans(points, 5, rounds=60, seed=1)
