@@ -46,5 +46,6 @@ once text_to_audio text_to_audio.py --data "$dev/sounds"
 [ -z "${TRAIN:-}" ] || once tune tune.py --data "$TRAIN" --only esc10/ --without "dog bark" --test "$dev/sounds" \
     --settings 2x1 5x1
 # The choices behind the words need its feature cache too: CACHE=FOLDER
+[ -z "${CACHE:-}" ] || once choose_listener choose_listener.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
 [ -z "${CACHE:-}" ] || once choose_teacher choose_teacher.py ../recipes/words.yaml --data "$TRAIN" --cache "$CACHE"
 "$python" render.py

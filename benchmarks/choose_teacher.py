@@ -11,6 +11,7 @@ give. CACHE is the folder of the recipe's feature cache.
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,22 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     anything = re.compile("|".join(HELD_OUT.values()))
     others = cache.part(np.array([not anything.match(clip.file) for clip in cache.clips]))
 
-    def accuracies(vectors: dict[str, Floats]) -> dict[str, float]:
-        found = {}
-        for name, ways, shots in TASKS:
-            folder, score, hits = parts[name][1], nearest(vectors[name]), []
-            random = np.random.default_rng(arguments.seed)
-            for episode in draw_episodes(folder, ways, shots, arguments.episodes, arguments.seed):
-                way = decide(score(episode), random)[0]
-                hits.append(episode.labels[way] == folder.labels[episode.queries[0]])
-            found[f"{name}, {ways}-way {shots}-shot"] = float(np.mean(hits))
-        return found
-
     rows: list[dict[str, Any]] = []
     for layer in arguments.layers:
         teacher = AudioTeacher(locate(recipe.teachers.audio), layer)
         means = {name: standardised_means(teacher, folder.files) for name, (_, folder) in parts.items()}
-        rows.append({"layer": layer, **accuracies(means)})
+        rows.append({"layer": layer, **accuracies(means, parts, arguments)})
     for change in CHANGES:
         size = change.get("words", recipe.layers[0].words.size)
         if size is None:
@@ -85,13 +75,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             codes = [words(cache, clip, changed, space, centroids) for clip in places]
             counts[name] = np.sqrt(np.stack([np.bincount(code, minlength=size) for code in codes]))
         setting = {"words": size, "caption_dims": semantic.caption_dims, "context": semantic.context}
-        rows.append({"layer": recipe.teachers.audio_layer, **setting, **accuracies(counts)})
+        rows.append({"layer": recipe.teachers.audio_layer, **setting, **accuracies(counts, parts, arguments)})
     content = {"recipe": arguments.recipe.name, "clips": {name: len(part) for name, (_, part) in parts.items()}}
     content |= {"episodes": arguments.episodes, "rows": rows, "provenance": provenance(arguments.seed)}
     head = ["layer", "words", "caption_dims", "context", *(key for key in rows[0] if "way" in key)]
     lines = [[f"{row[key]:.3f}" if "way" in key else row.get(key, "") for key in head] for row in rows]
     _common.report(arguments, content, _common.table(head, lines))
     return 0
+
+
+def accuracies(vectors: dict[str, Floats], parts: dict[str, Part], arguments: argparse.Namespace) -> dict[str, float]:
+    """Of the nearest neighbour in every task. vectors: by part, [clips, D]."""
+    found = {}
+    for name, ways, shots in TASKS:
+        folder, score, hits = parts[name][1], nearest(vectors[name]), []
+        random = np.random.default_rng(arguments.seed)
+        for episode in draw_episodes(folder, ways, shots, arguments.episodes, arguments.seed):
+            way = decide(score(episode), random)[0]
+            hits.append(episode.labels[way] == folder.labels[episode.queries[0]])
+        found[f"{name}, {ways}-way {shots}-shot"] = float(np.mean(hits))
+    return found
 
 
 def labelled(cache: FeatureCache, data: Path, pattern: str) -> Part:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from _common import table
 from _generation_tables import enhance_table, speak_table
 from _load_table import load_table
 from _reliability_tables import bulk_table, faults_table, fuzz_table, leaks_table
+
+from llmcodec.codec import LLMCodec
+from llmcodec.evaluation.provenance import digest
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,6 +71,7 @@ def main() -> None:
         ("models", models_table),
         ("tune", tune_table),
         ("choose_teacher", teacher_table),
+        ("choose_listener", listener_table),
         ("planning", planning_table),
     ):
         if name in results:
@@ -114,7 +119,23 @@ def made(content: dict[str, Any]) -> str:
         by["date"][:10],
         f"commit {(by['commit'] or 'unknown')[:10]}",
     ]
-    return ", ".join([*known, f"seed {by['seed']}"])
+    weights = weights_of(content)
+    earlier = [f"an earlier codec ({weights})"] if weights not in (None, shipped_weights()) else []
+    return ", ".join([*known, f"seed {by['seed']}", *earlier])
+
+
+def weights_of(content: Any) -> str | None:
+    """What a result says of the weights of its codec; None: nothing."""
+    if isinstance(content, list):
+        return next(filter(None, map(weights_of, content)), None)
+    if not isinstance(content, dict):
+        return None
+    return content.get("weights") or weights_of(list(content.values()))
+
+
+@cache
+def shipped_weights() -> str:
+    return digest(LLMCodec.from_pretrained())
 
 
 def fewshot_table(results: dict[str, Any], methods: Iterable[str] = METHODS) -> str:
@@ -292,6 +313,17 @@ def teacher_table(content: dict[str, Any]) -> str:
     ]
     head = ["Whisper layer", "words", "caption dimensions", "clip's share", *(f"{task} (%)" for task in tasks)]
     return "\n".join([table(head, rows), "", f"`choose_teacher.json`: {made(content)}."])
+
+
+def listener_table(content: dict[str, Any]) -> str:
+    tasks = [key for key in content["rows"][0] if "way" in key]
+    rows = [
+        ["Whisper" if row["inherit"] else "nothing", row["words"], *(f"{100 * row[task]:.1f}" for task in tasks)]
+        for row in content["rows"]
+    ]
+    head = ["begun with", "words compared", *(f"{task} (%)" for task in tasks)]
+    note = f"{content['steps']} steps. `choose_listener.json`: {made(content)}."
+    return "\n".join([table(head, rows), "", note])
 
 
 if __name__ == "__main__":
