@@ -59,6 +59,7 @@ class Command:
             before()
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
         sys.argv = ["llmcodec", *arguments]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored if this script runs in the background
         torch.set_num_threads(1)
         fake: Any = lambda *_, **__: FakeLLM()  # noqa: E731
         llmcodec.llm.load_llm = fake

@@ -137,7 +137,7 @@ def _codec(root: Path, codec: LLMCodec, wave: torch.Tensor) -> dict[str, Target]
         "codes": Target("codes.safetensors", kept, codes, 20_000, False, "codes.safetensors"),
         "codec, config.json": part("config.json", 8_000, True),
         "codec, weights": part("model.safetensors", 4_000, False),
-        "codec, words": part("words/fine.txt", 500, True),
+        "codec, words": part("words/fine.txt", 1_000, True),
     }
 
 

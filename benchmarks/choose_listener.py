@@ -10,40 +10,30 @@ on the semantic words, recordings and speakers apart. CACHE is the folder of the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import _common
-import numpy as np
 from accelerate import Accelerator
-from choose_teacher import HELD_OUT, accuracies, labelled
+from choose_teacher import accuracies, held_out, options
 
 from llmcodec.codec import LLMCodec, WordSpace
 from llmcodec.evaluation.baselines import near_word_vectors, word_vectors
 from llmcodec.evaluation.provenance import provenance
 from llmcodec.training.cache import LIMIT, FeatureCache
 from llmcodec.training.data import CropBatches
-from llmcodec.training.prepare import feature_cache, prepare
+from llmcodec.training.prepare import prepare
 from llmcodec.training.recipe import Recipe
 from llmcodec.training.trainer import Run, train_step
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = _common.parser(__doc__)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
+    parser = options(__doc__)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--episodes", type=int, default=2000)
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
     recipe = Recipe.read(arguments.recipe)
-    cache = feature_cache(recipe, arguments.data, arguments.cache)
-    parts = {name: labelled(cache, arguments.data, pattern) for name, pattern in HELD_OUT.items()}
-    anything = re.compile("|".join(HELD_OUT.values()))
-    others = cache.part(np.array([not anything.match(clip.file) for clip in cache.clips]))
+    cache, parts, others = held_out(recipe, arguments)
     rows: list[dict[str, Any]] = []
     for inherit in (True, False):
         changed = recipe.model_copy(

@@ -43,20 +43,12 @@ Part = tuple[list[int], LabelledFolder]  # places in the cache, and the same cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = _common.parser(__doc__)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
+    parser = options(__doc__)
     parser.add_argument("--layers", type=int, nargs="*", default=[1, 2, 3, 4, 5, 6])
-    parser.add_argument("--episodes", type=int, default=2000)
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
     recipe = Recipe.read(arguments.recipe)
-    cache = feature_cache(recipe, arguments.data, arguments.cache)
-    parts = {name: labelled(cache, arguments.data, pattern) for name, pattern in HELD_OUT.items()}
-    anything = re.compile("|".join(HELD_OUT.values()))
-    others = cache.part(np.array([not anything.match(clip.file) for clip in cache.clips]))
-
+    cache, parts, others = held_out(recipe, arguments)
     rows: list[dict[str, Any]] = []
     for layer in arguments.layers:
         teacher = AudioTeacher(locate(recipe.teachers.audio), layer)
@@ -82,6 +74,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = [[f"{row[key]:.3f}" if "way" in key else row.get(key, "") for key in head] for row in rows]
     _common.report(arguments, content, _common.table(head, lines))
     return 0
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the arguments of whoever measures on training clips held out."""
+    parser = _common.parser(description)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--episodes", type=int, default=2000)
+    return parser
+
+
+def held_out(recipe: Recipe, arguments: argparse.Namespace) -> tuple[FeatureCache, dict[str, Part], FeatureCache]:
+    """The cache of all clips, the labelled parts that are held out, and the cache of the others."""
+    cache = feature_cache(recipe, arguments.data, arguments.cache)
+    parts = {name: labelled(cache, arguments.data, pattern) for name, pattern in HELD_OUT.items()}
+    anything = re.compile("|".join(HELD_OUT.values()))
+    return cache, parts, cache.part(np.array([not anything.match(clip.file) for clip in cache.clips]))
 
 
 def accuracies(vectors: dict[str, Floats], parts: dict[str, Part], arguments: argparse.Namespace) -> dict[str, float]:

@@ -34,7 +34,7 @@ from llmcodec.evaluation.metrics import Accuracy, bootstrap
 from llmcodec.evaluation.provenance import provenance
 from llmcodec.evaluation.recognition import WhisperJudge
 from llmcodec.generation import FewShotGenerator, Thinker
-from llmcodec.llm import FrozenLLM, Generation, Prefix, Sampling, load_llm
+from llmcodec.llm import FrozenLLM, Generation, Prefix, Sampling, Schedule, load_llm
 from llmcodec.models import locate
 
 QUESTIONS = Path(__file__).with_name("questions.yaml")
@@ -173,15 +173,13 @@ class _Blind:
         return [prefix for prefix, _ in pairs]
 
     def generate(self, requests: Sequence[Any], sampling: Sampling) -> list[list[Generation]]:
-        return [
-            [
-                Generation(
-                    tuple(self._draw.choice(schedule.tables[step]) for step in schedule.steps),
-                    torch.zeros(len(schedule)),
-                )
-            ]
-            for _, schedule in requests
-        ]
+        return [[Generation(tuple(self._drawn(schedule)), torch.zeros(len(schedule)))] for _, schedule in requests]
+
+    def _drawn(self, schedule: Schedule) -> list[int]:
+        past: list[int] = []
+        while len(past) < len(schedule):
+            past.append(self._draw.choice(schedule.allowed(past)))
+        return past
 
 
 def judged(

@@ -69,8 +69,9 @@ class FewShotGenerator:
     template: a GenerationTemplate, the name of one in the package, or a YAML file.
     sampling: how words are chosen; rerank: which candidate is kept, see candidate_scores.
     shots: at most so many demonstrations stand in a prompt, those nearest to the query, the nearest last.
-    window: for texts, each word is one that a demonstration of the same text holds at the same share of its length, so
-        many places more or less: what a small model writes freely is no speech. None: any word of the layer.
+    window: for texts, the words of each unit of time are those that a demonstration of the same text holds at the same
+        share of its length, so many units more or less: what a small model writes freely is no speech. None: any word
+        of the layer.
 
     A text may be any that was demonstrated, or several of them one after another: others are refused, not made noise.
     """

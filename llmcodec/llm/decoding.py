@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,13 +22,26 @@ from llmcodec.llm.base import Prefix, check_fits, checked_ids
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a generation may consist of: at step t one of the ids `tables[steps[t]]`, for len(steps) steps."""
+    """What a generation may consist of: at step t one of the ids `tables[steps[t]]`, for len(steps) steps.
+
+    runs: stretches of steps whose ids belong together, by their first step: one of those sequences, all equally long,
+    has to come there as a whole.
+    """
 
     tables: tuple[tuple[int, ...], ...] = field(repr=False)
     steps: tuple[int, ...]
+    runs: Mapping[int, tuple[tuple[int, ...], ...]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def allowed(self, past: Sequence[int]) -> tuple[int, ...]:
+        """The ids that may follow those generated so far."""
+        start = max((start for start in self.runs if start <= len(past)), default=None)
+        if start is None or len(past) - start >= len(self.runs[start][0]):
+            return self.tables[self.steps[len(past)]]
+        begun = tuple(past[start:])
+        return tuple(dict.fromkeys(one[len(begun)] for one in self.runs[start] if one[: len(begun)] == begun))
 
 
 @dataclass(frozen=True)
@@ -106,8 +119,7 @@ class ScheduleProcessor(LogitsProcessor):
 
     def __init__(self, schedules: Sequence[Schedule], start: int = 0) -> None:
         self.schedules, self.start = schedules, start
-        tables = {table for schedule in schedules for table in schedule.tables}
-        self._tables = {table: torch.tensor(table, dtype=torch.long) for table in tables}
+        self._tables: dict[tuple[int, ...], Tensor] = {}
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """input_ids [R, start + t], scores [R, V] -> [R, V]; rows of one schedule stand together."""
@@ -116,7 +128,10 @@ class ScheduleProcessor(LogitsProcessor):
         for row in range(len(scores)):
             schedule = self.schedules[row // repeats]
             if step < len(schedule):
-                ids = self._tables[schedule.tables[schedule.steps[step]]].to(scores.device)
+                table = schedule.allowed(input_ids[row, self.start :].tolist())
+                if table not in self._tables:
+                    self._tables[table] = torch.tensor(table, dtype=torch.long, device=scores.device)
+                ids = self._tables[table]
                 allowed[row, ids] = scores[row, ids]
             else:
                 allowed[row] = scores[row]

@@ -124,9 +124,9 @@ class ServedLLM:
             raise ConfigError(f"beams, repetition_penalty: {self.name} is served and has neither; both must be 1")
         ids = list(prefix.ids)
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
-        for step, table in enumerate(schedule.steps):
+        for step in range(len(schedule)):
             seed = ((sampling.seed + candidate << 16) + step) % 2**31  # each step is a request of its own
-            token, logprob = self._next(ids, schedule.tables[table], seed=seed, **drawn)
+            token, logprob = self._next(ids, schedule.allowed(ids[len(prefix) :]), seed=seed, **drawn)
             ids.append(token)
             yield token, logprob
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
@@ -119,29 +119,47 @@ class GenerationBuilder:
         places = [(layer, place) for layer, stride in enumerate(self.strides) for place in range(-(-frames // stride))]
         if self.template.order == "layers":
             return places
-        unit = max(self.strides)
-        return sorted(places, key=lambda entry: (entry[1] * self.strides[entry[0]] // unit, entry))
+        return sorted(places, key=lambda entry: (self._unit(*entry), entry))
 
     def schedule(self, samples: int, shown: Sequence[ClipCodes] = (), window: int = 0) -> Schedule:
-        """What may follow a query, for a clip of so many samples: any word of the layer whose turn it is, or, with
-        clips that are `shown`, those that one holds at the same share of its length, `window` places more or less."""
+        """What may follow a query, for a clip of so many samples: any word of the layer whose turn it is; or, with
+        clips that are `shown`, for each unit of time the words that one holds at the same share of its length, `window`
+        units more or less. In the order "interleaved" all words of a unit come from one place of one clip, as those of
+        one layer say what those of another left open."""
         order = self.order(samples)
         if not shown:
             return Schedule(self.tables, tuple(layer for layer, _ in order))
-        counts = [0] * len(self.strides)
-        for layer, _ in order:
-            counts[layer] += 1
         rows = [[layer[0].tolist() for layer in codes.layers] for codes in shown]
-        tables: dict[tuple[int, ...], int] = {}
-        steps = []
+        units: dict[int, list[tuple[int, int]]] = {}  # of the clip to come: what each consists of
         for layer, place in order:
-            held = set()
-            for clip in rows:
-                middle = (2 * place + 1) * len(clip[layer]) // (2 * counts[layer])
-                held.update(clip[layer][max(0, middle - window) : middle + window + 1])
-            table = tuple(sorted(self.tables[layer][code] for code in held))
-            steps.append(tables.setdefault(table, len(tables)))
-        return Schedule(tuple(tables), tuple(steps))
+            units.setdefault(self._unit(layer, place), []).append((layer, place))
+        found: dict[tuple[int, int], tuple[int, ...]] = {}
+        runs, start = {}, 0
+        for unit, entries in units.items():
+            held = sorted({row for clip in rows for row in self._near(clip, unit, len(units), window, entries)})
+            found |= {entry: tuple(dict.fromkeys(ids)) for entry, *ids in zip(entries, *held, strict=True)}
+            runs[start] = tuple(held)
+            start += len(entries)
+        tables = {table: number for number, table in enumerate(dict.fromkeys(found.values()))}
+        steps = tuple(tables[found[entry]] for entry in order)
+        return Schedule(tuple(tables), steps, runs if self.template.order == "interleaved" else {})
+
+    def _unit(self, layer: int, place: int) -> int:
+        """The unit of time, a word of the slowest layer long, in which a word lies."""
+        return place * self.strides[layer] // max(self.strides)
+
+    def _near(
+        self, clip: Sequence[Sequence[int]], unit: int, units: int, window: int, entries: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, ...]]:
+        """What a clip holds in place of the words `entries` of a unit, in the units about the same share of it."""
+        own = 1 + max(self._unit(layer, len(row) - 1) for layer, row in enumerate(clip))
+        middle = (2 * unit + 1) * own // (2 * units)
+        for other in range(max(0, middle - window), min(own, middle + window + 1)):
+            shift = [(other - unit) * max(self.strides) // stride for stride in self.strides]
+            yield tuple(
+                self.tables[layer][clip[layer][min(place + shift[layer], len(clip[layer]) - 1)]]
+                for layer, place in entries
+            )
 
     def word_ids(self, codes: ClipCodes, samples: int) -> Ids:
         """Token ids of one clip's words in the order of the prompt."""

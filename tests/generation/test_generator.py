@@ -41,6 +41,35 @@ def test_the_duration_is_that_of_the_same_text(generator):
     assert len(generator.generate("two one").wave) == 5760 + 4800  # 3900, to whole units
 
 
+def units(codes):
+    """The words of all layers in each unit of time; one that is cut off goes on with its last words."""
+    rows = [row[0].tolist() for row in codes.layers]
+    return [
+        tuple(
+            row[min(n * size + place, len(row) - 1)]
+            for row, size in zip(rows, (1, 2, 4), strict=True)
+            for place in range(size)
+        )
+        for n in range(len(rows[0]))
+    ]
+
+
+@pytest.mark.parametrize("window", [0, 1, 9])
+def test_each_unit_of_time_is_one_of_a_demonstration_of_the_same_text(tiny_codec, fake_llm, spoken, window):
+    made = FewShotGenerator(tiny_codec, fake_llm, sampling=Sampling(temperature=3.0), window=window).fit(*spoken)
+    shown = [
+        units(tiny_codec.encode(clip)) for text, clip in zip(*spoken, strict=True) if text.lower().strip(".") == "one"
+    ]
+    seen = set()
+    for seed in range(20):
+        made.sampling = Sampling(temperature=3.0, seed=seed)
+        for unit in units(made.generate("one").codes)[:-1]:
+            holders = [number for number, clip in enumerate(shown) if unit in clip]
+            assert holders
+            seen.add(holders[0])
+    assert len(seen) == len(shown)
+
+
 @pytest.mark.parametrize("sampling", [Sampling(), WARM, Sampling(beams=2, candidates=2)])
 @pytest.mark.parametrize("rerank", [kind for kind in RERANKERS if kind != "quality"])
 def test_a_batch_equals_singles_and_the_best_is_kept(tiny_codec, fake_llm, spoken, sampling, rerank):

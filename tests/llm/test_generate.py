@@ -37,6 +37,27 @@ def test_what_comes_follows_the_schedule_with_the_models_own_likelihood(llm, sam
     assert [one.ids for one in found] == [one.ids for one in again]
 
 
+RUN = ((20, 30, 21), (20, 31, 22), (22, 30, 23))
+
+
+@pytest.mark.parametrize("sampling", KINDS)
+def test_a_run_comes_as_a_whole(llm, sampling):
+    steps = Schedule(((24, 25), (20, 22), (30, 31), (21, 22, 23), (50, 51)), (0, 1, 2, 3, 4, 1, 2, 3), {1: RUN, 5: RUN})
+    prefix = llm.prepare([PREFIX])[0]
+    for one in llm.generate([(prefix, steps)], sampling)[0]:
+        assert follows(one.ids, steps) and one.ids[1:4] in RUN and one.ids[5:] in RUN
+    assert {llm.generate([(prefix, steps)], Sampling(temperature=5.0, seed=n))[0][0].ids[1:4] for n in range(60)} == {
+        *RUN
+    }
+
+
+def test_what_a_run_allows_depends_on_how_it_began():
+    schedule = Schedule(((24, 25), (20, 22), (30, 31), (21, 22, 23)), (0, 1, 2, 3, 0), {1: RUN})
+    past = {(): (24, 25), (24,): (20, 22), (24, 20): (30, 31), (24, 20, 31): (22,), (24, 22): (30,)}
+    assert {begun: schedule.allowed(begun) for begun in past} == past
+    assert schedule.allowed((24, 20, 30, 21)) == (24, 25)
+
+
 @pytest.mark.parametrize("sampling", KINDS)
 def test_a_batch_equals_singles(llm, sampling):
     prefixes = llm.prepare([PREFIX, PREFIX[3:8], []])
