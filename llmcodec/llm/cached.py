@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,11 @@ class Row:
 
     run: Run
     place: int
+
+
+def cache_name(model: Any) -> str:
+    """What a model of transformers calls keys and values, given and returned: `cache` since 5.24."""
+    return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
 def opened(prefixes: Sequence[Prefix]) -> tuple[Any, Tensor]:
@@ -69,9 +75,9 @@ class Rows:
             input_ids=tokens,
             attention_mask=self._mask,
             position_ids=self._positions[:, None] + torch.arange(count, device=tokens.device),
-            past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
+            **{cache_name(self._model): self._cache},
         )
         self._positions = self._positions + count
         return output.logits[:, -1].float().log_softmax(-1).cpu()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llmcodec.errors import ModelError, first_line
 from llmcodec.llm.base import Prefix, check_fits, checked_ids
-from llmcodec.llm.cached import Row, Rows, Run, opened
+from llmcodec.llm.cached import Row, Rows, Run, cache_name, opened
 from llmcodec.llm.decoding import (
     GREEDY,
     Generation,
@@ -212,7 +212,8 @@ class TransformersLLM:
             use_cache=keep,
             logits_to_keep=1,
         )
-        return output.logits[:, -1].float().log_softmax(-1).cpu(), Run(output.past_key_values, mask)
+        kept = Run(output[cache_name(self.model)] if keep else None, mask)
+        return output.logits[:, -1].float().log_softmax(-1).cpu(), kept
 
     @torch.inference_mode()
     def _score(self, prefixes: list[Prefix], rows: list[list[int]]) -> Tensor:
@@ -256,8 +257,8 @@ class TransformersLLM:
                 input_ids=tokens[:, begin:end],
                 attention_mask=mask[:, : start + end],
                 position_ids=positions[:, begin:end],
-                past_key_values=cache,
                 use_cache=True,
+                **{cache_name(self.model): cache},
             )
             yield begin, output.logits
 
