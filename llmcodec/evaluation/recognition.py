@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmcodec.errors import ModelError, first_line
+from llmcodec.llm.cached import cache_name
 from llmcodec.models import locate, quiet_loading
 
 MAX_SECONDS = 30.0
@@ -89,18 +91,13 @@ class WhisperJudge:
         written = [(number, form) for number, text in enumerate(texts) for form in (text.lower(), text.capitalize())]
         rows = [self.tokenizer.encode(" " + form, add_special_tokens=False) + [self._end] for _, form in written]
         longest = max(map(len, rows))
-        tokens = torch.tensor([[*self._head, *row] + [self._end] * (longest - len(row)) for row in rows])
+        tokens = torch.tensor([row + [self._end] * (longest - len(row)) for row in rows], device=self.device)
         mask = torch.tensor([[1.0] * len(row) + [0.0] * (longest - len(row)) for row in rows])
         chosen, heard = [], []
         for wave in waves:
             inputs = self.extractor([wave.numpy()], sampling_rate=self.sample_rate, return_tensors="pt").to(self.device)
             encoded = self.model.model.encoder(inputs["input_features"])[0]
-            logits = self.model(
-                encoder_outputs=BaseModelOutput(encoded.expand(len(rows), -1, -1)),
-                decoder_input_ids=tokens.to(self.device),
-            ).logits.float()
-            each = logits[:, len(self._head) - 1 : -1].log_softmax(-1)
-            each = each.gather(-1, tokens[:, len(self._head) :, None].to(self.device))[..., 0].cpu()
+            each = self._behind_head(encoded, tokens).gather(-1, tokens[..., None])[..., 0].cpu()
             chosen.append(texts[written[int((each * mask).sum(1).argmax())][0]])
             ids = self.model.generate(
                 encoder_outputs=BaseModelOutput(encoded), language="en", task="transcribe",
@@ -108,3 +105,19 @@ class WhisperJudge:
             )  # fmt: skip
             heard.append(str(self.tokenizer.decode(ids[0], skip_special_tokens=True)).strip())
         return chosen, heard
+
+    def _behind_head(self, encoded: Tensor, tokens: Tensor) -> Tensor:
+        """Encoded sound [1, n, dim] and texts [R, t] behind the head -> log-probabilities [R, t, V] of their tokens.
+
+        What the decoder looks at in the sound is computed once for all texts.
+        """
+        from transformers import DynamicCache, EncoderDecoderCache
+        from transformers.modeling_outputs import BaseModelOutput
+
+        kept: Any = {cache_name(self.model): EncoderDecoderCache(DynamicCache(), DynamicCache()), "use_cache": True}
+        head = torch.tensor([self._head], device=self.device)
+        first = self.model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=head, **kept).logits[:, -1:]
+        kept[cache_name(self.model)].batch_repeat_interleave(len(tokens))
+        sound = BaseModelOutput(encoded.expand(len(tokens), -1, -1))
+        rest = self.model(encoder_outputs=sound, decoder_input_ids=tokens[:, :-1], **kept).logits
+        return torch.cat([first.expand(len(tokens), -1, -1), rest], dim=1).float().log_softmax(-1)

@@ -60,8 +60,7 @@ def classify(
     found = service.classify(demonstrations, queries, template, scorer)
     cards = []
     for path, prediction in zip(queries, found, strict=True):
-        codes = service.encode(path)
-        words = codec.words(codes)
+        words = codec.words(prediction.codes)
         cards.append(
             pictures.Card(
                 path.name,
@@ -69,7 +68,7 @@ def classify(
                 [word for layer in layers for word in words[layer]],
                 {reason.word: reason.label for reason in prediction.reasons},
                 load_audio(path, codec.sample_rate),
-                service.decode(codes),
+                service.decode(prediction.codes),
             )
         )
     return pictures.answers(cards, codec.sample_rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -47,10 +47,12 @@ class Reason:
 
 @dataclass(frozen=True)
 class Prediction:
-    """probabilities: of each label, the likeliest first; reasons: the words that spoke the most (scorer knn)."""
+    """probabilities: of each label, the likeliest first; reasons: the words that spoke the most (scorer knn); codes:
+    the clip's."""
 
     probabilities: dict[str, float]
     reasons: tuple[Reason, ...]
+    codes: AudioCodes = field(repr=False)
 
     @property
     def label(self) -> str:
@@ -244,8 +246,9 @@ class Service:
             Prediction(
                 dict(sorted(zip(map(str, classifier.classes_), row, strict=True), key=lambda pair: -pair[1])),
                 tuple(Reason(word, str(label), weight) for word, label, weight in words),
+                codes,
             )
-            for row, words in zip(rows, spoken, strict=True)
+            for row, words, codes in zip(rows, spoken, clips, strict=True)
         ]
 
     def _generator(

@@ -92,3 +92,16 @@ def test_one_of_several_texts_is_chosen_by_its_likelihood(tmp_path):
     full = judge.transcribe(waves, fallback=False)
     assert all(long.startswith(text) for long, text in zip(full, heard, strict=True))
     assert judge.choose(waves[1:], texts) == (chosen[1:], heard[1:])
+
+
+@torch.inference_mode()
+def test_texts_behind_one_sound_score_as_in_full_passes(tmp_path):
+    judge = WhisperJudge(whisper(tmp_path, SPECIAL))
+    wave = torch.randn(8_000, generator=torch.Generator().manual_seed(0))
+    features = judge.extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt").input_features
+    tokens = torch.tensor([[3, 4, 5], [6, 27, 27]])
+    found = judge._behind_head(judge.model.model.encoder(features)[0], tokens)
+    for row, text in zip(found, tokens, strict=True):
+        whole = torch.tensor([[*judge._head, *text.tolist()]])
+        wanted = judge.model(input_features=features, decoder_input_ids=whole).logits[0, len(judge._head) - 1 : -1]
+        assert torch.allclose(row, wanted.log_softmax(-1), atol=1e-4)
