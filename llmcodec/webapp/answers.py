@@ -43,11 +43,11 @@ class Encoded(BaseModel):
     """One clip as words."""
 
     model_config = _example(
-        codec="087365437c51", sample_rate=16_000, samples=960, seconds=0.06,
+        codec="713608266f41", sample_rate=16_000, samples=960, seconds=0.06,
         layers=[
-            {"name": "semantic", "words": ["temporal"], "ids": [286]},
-            {"name": "coarse", "words": ["reading"], "ids": [1804]},
-            {"name": "fine", "words": ["Calcul", "Freder"], "ids": [7366, 4597]},
+            {"name": "semantic", "words": ["tongue"], "ids": [509]},
+            {"name": "coarse", "words": ["pack"], "ids": [1673]},
+            {"name": "fine", "words": ["say", "Ib"], "ids": [496, 10166]},
         ],
     )  # fmt: skip
 
