@@ -7,8 +7,10 @@ from llmcodec.llm import FakeLLM, sources
 
 
 def test_queries_are_named_with_probabilities(run, demonstrations, clip, tmp_path):
-    again = demonstrations / "bass" / "bass1.flac"
-    result = run("classify", demonstrations, again, clip, "--json")
+    again, shown = demonstrations / "bass" / "bass1.flac", tmp_path / "shown.csv"  # one each: it is nearest to itself
+    rows = [f"{demonstrations / label / label}1.flac,{label}" for label in ("bass", "beat", "cymbal", "tabla")]
+    shown.write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    result = run("classify", shown, again, clip, "--json")
     assert result.exit_code == 0 and result.stderr == ""
     first, second = map(json.loads, result.stdout.splitlines())
     assert (first["file"], second["file"]) == (str(again), str(clip))
@@ -19,7 +21,7 @@ def test_queries_are_named_with_probabilities(run, demonstrations, clip, tmp_pat
     assert first["label"] == "bass"
 
     run("encode", clip, "-o", tmp_path / "clip.safetensors")
-    from_codes = json.loads(run("classify", demonstrations, tmp_path / "clip.safetensors", "--json").stdout)
+    from_codes = json.loads(run("classify", shown, tmp_path / "clip.safetensors", "--json").stdout)
     assert from_codes["probabilities"] == pytest.approx(second["probabilities"])
 
 
