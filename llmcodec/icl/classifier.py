@@ -23,6 +23,7 @@ from llmcodec.prompting import PromptBuilder, TaskTemplate, load_template, with_
 
 Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate, or AudioCodes of one clip
 BATCH = 16
+ROUNDING = 1e-5  # scores that differ by less are equal
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
@@ -103,9 +104,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return torch.from_numpy(self.decision_function(clips)).double().softmax(-1).numpy()
 
     def predict(self, clips: Iterable[Clip]) -> np.ndarray:
-        """The likeliest class of each clip [N]."""
+        """The likeliest class of each clip [N]; of classes that differ by rounding alone, the first."""
         scores = self.decision_function(clips)
-        return self.classes_[scores.argmax(1)]
+        return self.classes_[(scores >= scores.max(1, keepdims=True) - ROUNDING).argmax(1)]
 
     def explain(self, clips: Iterable[Clip], top: int = 5) -> list[list[tuple[str, Any, float]]]:
         """For each clip the `top` words that spoke the most: word, the class it spoke for, and by how much it raised
