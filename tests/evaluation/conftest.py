@@ -43,8 +43,12 @@ def codec():
     torch.manual_seed(0)
     sizes = {"width": 16, "depth": 1}
     widths = {
-        f"{part}_{key}": size for part in ("encoder", "context", "decoder", "fine") for key, size in sizes.items()
+        f"{part}_{key}": size for part in ("encoder", "listener", "decoder", "fine") for key, size in sizes.items()
     }
     layers = (LayerConfig("semantic", 4, 8, from_context=True), LayerConfig("coarse", 2, 8), LayerConfig("fine", 1, 8))
-    config = CodecConfig(latent_dim=16, backbone=SpectralConfig(mels=20, **widths), layers=layers)
+    config = CodecConfig(
+        latent_dim=16,
+        backbone=SpectralConfig(mels=20, listener_mels=20, listener_heads=2, listener_slow_depth=1, **widths),
+        layers=layers,
+    )
     return LLMCodec(config, [Vocabulary(WORDS[n : n + 32]) for n in (0, 40, 80)]).eval().requires_grad_(False)
