@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
 from llmcodec.codec.mel import slaney_filterbank
+from llmcodec.codec.pointwise import Pointwise
 
 FLOOR = 1e-7  # mel energy that counts as silence
 
@@ -24,9 +25,9 @@ class LightConv(nn.Module):
 
     def __init__(self, width: int, heads: int, kernel: int) -> None:
         super().__init__()
-        self.value = nn.Linear(width, width)
+        self.value = Pointwise(width, width)
         self.weight = nn.Parameter(torch.full((heads, kernel), 1 / kernel))
-        self.out = nn.Linear(width, width)
+        self.out = Pointwise(width, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         width, (heads, kernel) = x.shape[-1], self.weight.shape
@@ -44,8 +45,8 @@ class ListenerLayer(nn.Module):
         self.time_norm = nn.LayerNorm(width)
         self.mix_time = LightConv(width, heads, kernel)
         self.step_norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, expansion * width)
-        self.reduce = nn.Linear(expansion * width, width)
+        self.expand = Pointwise(width, expansion * width)
+        self.reduce = Pointwise(expansion * width, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = x + self.mix_time(self.time_norm(x), mask)

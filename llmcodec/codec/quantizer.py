@@ -109,12 +109,12 @@ class QuantizerLayer(nn.Module):
         return vectors.repeat_interleave(self.config.stride, dim=1)
 
     @staticmethod
-    def nearest(query: Tensor, table: Tensor, chunk: int = 4096) -> Tensor:
-        """Unit queries [B, T, d], rows [V, d] -> position of the largest cosine [B, T]; bounded memory."""
+    def nearest(query: Tensor, table: Tensor, chunk: int = 256) -> Tensor:
+        """Unit queries [B, T, d], rows [V, d] -> position of the largest cosine [B, T]; so many queries at once, that
+        their cosines stay in a processor's cache."""
         flat = query.reshape(-1, query.shape[-1])
-        scale = 1 / table.norm(dim=-1).clamp(min=1e-12)
-        found = [((piece @ table.T) * scale).argmax(-1) for piece in flat.split(chunk)]
-        return torch.cat(found).reshape(query.shape[:-1])
+        columns = nn.functional.normalize(table, dim=-1).T
+        return torch.cat([(piece @ columns).argmax(-1) for piece in flat.split(chunk)]).reshape(query.shape[:-1])
 
 
 class ResidualQuantizer(nn.Module):

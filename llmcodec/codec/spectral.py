@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from llmcodec.codec.config import CodecConfig, SpectralConfig
 from llmcodec.codec.listener import Listener
 from llmcodec.codec.mel import mel_filterbank
+from llmcodec.codec.pointwise import Pointwise
 
 
 class ConvNeXtBlock(nn.Module):
@@ -21,8 +22,8 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.mix_time = nn.Conv2d(width, width, (1, kernel), padding=(0, kernel // 2), groups=width)
         self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, expansion * width)
-        self.reduce = nn.Linear(expansion * width, width)
+        self.expand = Pointwise(width, expansion * width)
+        self.reduce = Pointwise(expansion * width, width)
         self.scale = nn.Parameter(torch.full((width,), 0.3))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -58,9 +59,9 @@ class SpectralEncoder(nn.Module):
         self.register_buffer(
             "mel_weights", mel_filterbank(net.mels, net.fft_size, config.sample_rate), persistent=False
         )
-        self.embed = nn.Linear(net.mels * net.spectra_per_frame, net.encoder_width)
+        self.embed = Pointwise(net.mels * net.spectra_per_frame, net.encoder_width)
         self.trunk = ConvNeXtStack(net.encoder_width, net.encoder_depth, net.kernel, net.expansion)
-        self.to_latent = nn.Linear(net.encoder_width, config.latent_dim)
+        self.to_latent = Pointwise(net.encoder_width, config.latent_dim)
         self.listener = Listener(config, net) if config.context_stride else None
 
     def log_mel(self, wave: Tensor) -> Tensor:
@@ -92,11 +93,11 @@ class SpectralDecoder(nn.Module):
         super().__init__()
         self.net = net
         self.register_buffer("window", torch.hann_window(net.fft_size), persistent=False)
-        self.embed = nn.Linear(config.latent_dim, net.decoder_width)
+        self.embed = Pointwise(config.latent_dim, net.decoder_width)
         self.trunk = ConvNeXtStack(net.decoder_width, net.decoder_depth, net.kernel, net.expansion)
-        self.split = nn.Linear(net.decoder_width, net.spectra_per_frame * net.fine_width)
+        self.split = Pointwise(net.decoder_width, net.spectra_per_frame * net.fine_width)
         self.fine = ConvNeXtStack(net.fine_width, net.fine_depth, net.kernel, net.expansion)
-        self.to_spectrum = nn.Linear(net.fine_width, net.fft_size + 2)
+        self.to_spectrum = Pointwise(net.fine_width, net.fft_size + 2)
         nn.init.constant_(self.to_spectrum.bias[: net.fft_size // 2 + 1], -3.0)  # begin quiet: log magnitudes
 
     def forward(self, latent: Tensor, mask: Tensor, first_frame: int = 0) -> Tensor:
