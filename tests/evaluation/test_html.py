@@ -64,7 +64,7 @@ def test_the_page_fits_a_browser(page, browser, tmp_path, width):
         await new Promise((resolve, fail) => { player.onloadedmetadata = resolve; player.onerror = fail; });
         return player.duration; }"""
     )
-    assert 0.39 < seconds < 0.71  # as long as one of the clips
+    assert any(seconds == pytest.approx(clip, abs=1e-3) for clip in (0.4, 0.5, 0.6, 0.7))  # as long as one of them
     tab.screenshot(path=tmp_path / f"{width}.png", full_page=True)
     tab.close()
     assert complaints == []

@@ -134,7 +134,7 @@ def test_losses_rate_and_codebook_use_are_logged(train, recipe, tmp_path):
     assert all(0 <= bits <= 3.6 for _, bits in values["use/bits_0"])
 
 
-def test_a_run_may_start_with_the_codec_of_another(train, recipe, sound, tmp_path):
+def test_a_run_may_start_with_the_codec_of_another(train, recipe, tmp_path):
     first = train(recipe({"losses": {"loudness": 0.0}}), tmp_path / "first")
     still = recipe({"start": str(first), "losses": {"loudness": 1.0}}, steps=1, learning_rate=1e-30)
     second = train(still, tmp_path / "second")
@@ -142,9 +142,8 @@ def test_a_run_may_start_with_the_codec_of_another(train, recipe, sound, tmp_pat
     assert one.vocabularies == other.vocabularies
     moved = (".norm.", ".table")  # statistics of the batches; tables are projected anew
     same, now = one.state_dict(), other.state_dict()
-    assert [
-        name for name in same if not any(part in name for part in moved) and not torch.equal(same[name], now[name])
-    ] == []
+    held = [name for name in same if not any(part in name for part in moved)]
+    assert len(held) > 20 and [name for name in held if not torch.equal(same[name], now[name])] == []
     for before, after in zip(one.quantizer.layers, other.quantizer.layers, strict=True):
         assert torch.allclose(before.table, after.table, atol=5e-3)
 
