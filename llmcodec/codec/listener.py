@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
-from llmcodec.codec.mel import slaney_filterbank
+from llmcodec.codec.mel import power_spectra, slaney_filterbank
 from llmcodec.codec.pointwise import Pointwise
 
 FLOOR = 1e-7  # mel energy that counts as silence
@@ -88,7 +88,7 @@ class Listener(nn.Module):
         only its floor, which hangs on the loudest moment of a clip, is fixed here."""
         size, hop = self.net.listener_fft_size, self.net.hop
         pieces = nn.functional.pad(wave, (size // 2, size // 2 - hop)).unfold(-1, size, hop)
-        power = torch.fft.rfft(pieces * self.window).abs().square()
+        power = power_spectra(pieces * self.window)
         return ((power @ self.mel_weights).clamp(min=FLOOR).log10() + 4) / 4
 
     def forward(self, wave: Tensor, mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mel filters."""
+"""Power spectra and mel filters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import math
 
 import torch
 from torch import Tensor
+
+
+def power_spectra(pieces: Tensor) -> Tensor:
+    """Pieces of sound [..., size] -> squared magnitudes of their spectra [..., size / 2 + 1]."""
+    spectra = torch.fft.rfft(pieces)
+    return spectra.real.square() + spectra.imag.square()  # `abs` takes a root first, four times slower
 
 
 def mel_filterbank(mels: int, fft_size: int, sample_rate: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
 from llmcodec.codec.listener import Listener
-from llmcodec.codec.mel import mel_filterbank
+from llmcodec.codec.mel import mel_filterbank, power_spectra
 from llmcodec.codec.pointwise import Pointwise
 
 
@@ -68,7 +68,7 @@ class SpectralEncoder(nn.Module):
         """Waveform [B, T] with T a multiple of the hop -> log mel energies [B, T / hop, mels], roughly in -1..1."""
         margin = (self.net.fft_size - self.net.hop) // 2
         pieces = nn.functional.pad(wave, (margin, margin)).unfold(-1, self.net.fft_size, self.net.hop)
-        power = torch.fft.rfft(pieces * self.window).abs().square()
+        power = power_spectra(pieces * self.window)
         return (power @ self.mel_weights + 1e-5).log() / 6
 
     def forward(self, wave: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
