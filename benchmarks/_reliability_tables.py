@@ -41,10 +41,8 @@ def leaks_table(content: dict[str, Any]) -> str:
 
 
 def bulk_table(content: dict[str, Any]) -> str:
-    rows = [
-        [row["run"], row["wall_s"], row["cpu_s"], row["audio_s_per_s"], row["audio_s_per_cpu_s"]]
-        for row in content["runs"]
-    ]
+    names = ("run", "wall_s", "cpu_s", "audio_s_per_s", "audio_s_per_cpu_s")
+    rows = [["" if row[name] is None else row[name] for name in names] for row in content["runs"]]
     head = ["run", "wall (s)", "CPU (s)", "audio seconds a second", "audio seconds a CPU second"]
     same = {name: "the same bytes" if equal else "OTHER bytes" for name, equal in content["same_bytes"].items()}
     shards, cores = content["shards"], content["provenance"]["machine"]["cores"]

@@ -101,27 +101,31 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
             if not torch.isfinite(clip).all():
                 raise AudioError(f"clip {number}: holds values that are not finite")
         parts: list[AudioCodes] = []
+        order: list[int] = []
         limit = int(MAX_BATCH_SECONDS * self.sample_rate)
         for group in _groups([len(clip) for clip in clips], limit):
+            order += group
             if len(clips[group[0]]) > limit:
                 long = clips[group[0]]
                 pieces = list(self.stream_encode(long.split(self.sample_rate * 10)))
                 parts.append(streaming.join_codes(pieces))
             else:
                 parts.append(self._encode_batch([clips[number] for number in group]))
-        return AudioCodes.cat(parts)
+        found, back = AudioCodes.cat(parts), torch.tensor(order).argsort()
+        return AudioCodes(tuple(layer[back] for layer in found.layers), found.samples[back])
 
     def decode(self, codes: AudioCodes) -> list[Tensor]:
         """Codes -> one waveform float32 [samples] per clip, each exactly as long as the one that was encoded."""
         self.check(codes)
-        waves: list[Tensor] = []
+        waves: dict[int, Tensor] = {}
         limit = int(MAX_BATCH_SECONDS * self.sample_rate)
         for group in _groups(codes.samples.tolist(), limit):
             if int(codes.samples[group[0]]) > limit:
-                waves.append(torch.cat(list(self.stream_decode(codes[group[0]]))))
+                waves[group[0]] = torch.cat(list(self.stream_decode(codes[group[0]])))
             else:
-                waves.extend(self._decode_batch(AudioCodes.cat([codes[number] for number in group])))
-        return waves
+                made = self._decode_batch(AudioCodes.cat([codes[number] for number in group]))
+                waves |= zip(group, made, strict=True)
+        return [waves[number] for number in range(len(waves))]
 
     def stream_encode(self, chunks: Iterable[Tensor]) -> Iterator[AudioCodes]:
         """Chunks float32 [t] of one clip, of any sizes -> codes piece by piece, in constant memory.
@@ -293,14 +297,16 @@ class _Allowance(TorchFunctionMode):
 
 
 def _groups(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Positions of clips in order, as many together as fit `limit` samples when padded to the longest; at least one."""
+    """Positions of clips, the shortest first: as many together as, padded to the longest, fit `limit` samples and are
+    at most a fifth padding; at least one."""
     group: list[int] = []
-    longest = 0
-    for number, length in enumerate(lengths):
-        longest = max(longest, length)
-        if group and longest * (len(group) + 1) > limit:
+    total = 0
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        padded = lengths[number] * (len(group) + 1)
+        if group and (padded > limit or 0.8 * padded > total + lengths[number]):
             yield group
-            group, longest = [], length
+            group, total = [], 0
         group.append(number)
+        total += lengths[number]
     if group:
         yield group
