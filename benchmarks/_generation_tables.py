@@ -6,22 +6,23 @@ from typing import Any
 
 from _common import table
 
-GAINS = {"DNSMOS": 2, "SI-SDR": 1, "STOI": 3, "PESQ wb": 2}  # decimals
+GAINS = {"DNSMOS": 2, "SI-SDR": 1, "STOI": 3, "PESQ wb": 2, "WER": 2}  # decimals
 
 
 def enhance_table(content: dict[str, Any]) -> str:
     """One row per SNR and variant: gains over the noisy clip, whose own figures come first."""
+    gains = {name: digits for name, digits in GAINS.items() if name in content["rows"][0]["measures"]}
     rows = []
     for row in content["rows"]:
         plain = row["variant"] == "noisy"
         cells = []
-        for name, digits in GAINS.items():
+        for name, digits in gains.items():
             found = row["measures" if plain else "gains"][name]
             form = f"{'' if plain else '+'}.{digits}f"
             value, low, high = (format(found[key], form) for key in ("value", "low", "high"))
             cells.append(f"{value} ({low} to {high})")
         rows.append([f"{row['snr']:g} dB", row["variant"], *cells])
-    head = ["SNR", "variant", *(f"{name} (dB)" if name == "SI-SDR" else name for name in GAINS)]
+    head = ["SNR", "variant", *(f"{name} (dB)" if name == "SI-SDR" else name for name in gains)]
     return "\n".join([table(head, rows), "", f"{content['clips']} clips at each SNR, {content['pairs']} pairs shown."])
 
 

@@ -6,7 +6,7 @@ spectral subtraction, so that it shows which part makes the gain.
 
 SPEECH is an audiofolder with a column speaker, NOISE one of noises. Half of the speakers and half of the noises make
 the demonstrated pairs, the others are mixed at each --snr to be enhanced. Gains are paired with the noisy clip,
-intervals 95 % bootstraps over clips.
+intervals 95 % bootstraps over clips. Word errors are those of a Whisper against what it hears in the clean clip.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from llmcodec.audio import load_audio
 from llmcodec.errors import ConfigError, ModelError
 from llmcodec.evaluation import metrics
 from llmcodec.evaluation.dataset import METADATA, audio_paths, read_table
-from llmcodec.evaluation.metrics import bootstrap
+from llmcodec.evaluation.metrics import Floats, Interval, bootstrap
 from llmcodec.evaluation.provenance import provenance
+from llmcodec.evaluation.recognition import WhisperJudge
 from llmcodec.generation import Enhancer
 from llmcodec.generation.enhance import subtraction
 from llmcodec.llm import load_llm
@@ -49,10 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _common.parser(__doc__)
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--noise", type=Path, required=True)
-    parser.add_argument("--snr", type=float, nargs="+", default=[0.0, 5.0], metavar="DB")
+    parser.add_argument("--snr", type=float, nargs="+", default=[-5.0, 0.0, 5.0, 10.0, 20.0], metavar="DB")
     parser.add_argument("--clips", type=int, default=30, help="enhanced at each SNR")
     parser.add_argument("--pairs", type=int, default=24, help="demonstrated")
     parser.add_argument("--llm", help="also let this language model choose the words; slow")
+    parser.add_argument("--asr", default="openai/whisper-base", help="a Whisper: folder, hub id or name")
+    parser.add_argument("--no-asr", action="store_true", help="leave the word errors out")
     parser.add_argument("--page", type=Path, help="write players, spectrograms and words of some clips here")
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
@@ -61,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = mixtures(speech[0], noise[0], arguments.pairs, [-5.0, 0.0, 5.0, 10.0, 15.0], arguments.seed)
     enhancer = Enhancer(codec).fit([noisy for noisy, _ in shown], [clean for _, clean in shown])
     llm = load_llm(locate(arguments.llm)) if arguments.llm else None
+    judge = None if arguments.no_asr else WhisperJudge(arguments.asr)
 
     def rewritten(wave: Tensor) -> Tensor:
         return codec.decode(enhancer.rewrite(wave, llm))[0]
@@ -82,10 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _common.progress() as tell:
         for snr in arguments.snr:
             queries = mixtures(speech[1], noise[1], arguments.clips, [snr], arguments.seed + 1)
-            found: dict[str, dict[str, list[float]]] = {}
+            clean = [target for _, target in queries]
+            texts = heard(judge, clean) if judge else []
+            found: dict[str, dict[str, Floats]] = {}
             for done, (name, variant) in enumerate(variants.items(), 1):
                 made = [variant(noisy) for noisy, _ in queries]
-                found[name] = scores(made, [clean for _, clean in queries])
+                found[name] = scores(made, clean)
+                if judge:
+                    found[name]["WER"] = metrics.word_errors(texts, heard(judge, made))
                 rows.append(row(name, snr, found[name], found["noisy"], arguments.seed))
                 if snr == arguments.snr[0]:
                     examples += [{"title": f"{n + 1}: {name}", "wave": made[n]} for n in range(min(3, len(made)))]
@@ -93,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     content = {
         "codec": named,
         "llm": llm and llm.name,
+        "asr": Path(arguments.asr).name if judge else None,
         "data": {"speech": arguments.speech.resolve().name, "noise": arguments.noise.resolve().name},
         "clips": arguments.clips,
         "pairs": arguments.pairs,
@@ -102,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.page:
         examples.sort(key=lambda example: int(example["title"].split(":")[0]))
         write_page(arguments.page, "Enhancement by demonstration", content["provenance"], examples, codec)
-    names = [name for name in MEASURES if name in rows[0]["measures"]]
+    names = list(rows[0]["measures"])
     cells = [
         [f"{one['snr']:g}", one["variant"], *(shown_cell(one["measures"][name], one["gains"][name]) for name in names)]
         for one in rows
@@ -158,24 +167,38 @@ def spectral_subtraction(wave: Tensor) -> Tensor:
     return torch.istft(spectrum * gain, 640, 160, window=window, length=len(wave))
 
 
-def scores(made: Sequence[Tensor], clean: Sequence[Tensor]) -> dict[str, list[float]]:
+def scores(made: Sequence[Tensor], clean: Sequence[Tensor]) -> dict[str, Floats]:
     found = {}
     for name, measure in MEASURES.items():
         try:
-            found[name] = [measure(target, wave) for target, wave in zip(clean, made, strict=True)]
+            found[name] = np.array([measure(target, wave) for target, wave in zip(clean, made, strict=True)])
         except ModelError:
             continue
     return found
 
 
-def row(name: str, snr: float, own: dict[str, list[float]], noisy: dict[str, list[float]], seed: int) -> dict[str, Any]:
-    gains = {kind: np.subtract(values, noisy[kind]) for kind, values in own.items()}
+def heard(judge: WhisperJudge, waves: Sequence[Tensor]) -> list[str]:
+    """What the recogniser writes, each clip by itself."""
+    return [judge.transcribe([wave], fallback=False)[0] for wave in waves]
+
+
+def row(name: str, snr: float, own: dict[str, Floats], noisy: dict[str, Floats], seed: int) -> dict[str, Any]:
     return {
         "variant": name,
         "snr": snr,
-        "measures": {kind: asdict(bootstrap(values, seed)) for kind, values in own.items()},
-        "gains": {kind: asdict(bootstrap(values, seed)) for kind, values in gains.items()},
+        "measures": {kind: asdict(interval(values, seed)) for kind, values in own.items()},
+        "gains": {kind: asdict(interval(gain(values, noisy[kind]), seed)) for kind, values in own.items()},
     }
+
+
+def interval(values: Floats, seed: int) -> Interval:
+    """Of values [N], or of errors and words [N, 2]."""
+    return bootstrap(values, seed) if values.ndim == 1 else metrics.word_error_rate(values, seed)
+
+
+def gain(own: Floats, noisy: Floats) -> Floats:
+    """The same, over the noisy clips."""
+    return own - noisy if own.ndim == 1 else np.stack([own[:, 0] - noisy[:, 0], own[:, 1]], axis=1)
 
 
 def shown_cell(value: dict[str, Any], gain: dict[str, Any]) -> str:

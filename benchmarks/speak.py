@@ -199,7 +199,7 @@ def judged(
         quality = [metrics.dnsmos(wave, 16_000) for _, wave in pairs[: arguments.judged]]
     except ModelError:
         quality = []
-    ratio = bootstrap(errors, arguments.seed, lambda sums: sums[:, 0] / np.maximum(sums[:, 1], 1))
+    ratio = metrics.word_error_rate(errors, arguments.seed)
     return {
         "what": name,
         "restricted": asdict(Accuracy.of(a == b for a, b in zip(chosen, labels, strict=True))),

@@ -258,5 +258,10 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Floats:
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
+def word_error_rate(errors: Floats, seed: int) -> Interval:
+    """The ratio of the sums of errors and words [N, 2], see `word_errors`, with its bootstrap over clips."""
+    return bootstrap(errors, seed, lambda sums: sums[:, 0] / np.maximum(sums[:, 1], 1))
+
+
 def _missing(what: str, package: str) -> ModelError:
     return ModelError(f"{what} needs {package}: pip install 'llmcodec[eval]'")

@@ -21,6 +21,7 @@ from llmcodec.evaluation.metrics import (
     si_sdr,
     stoi,
     wilson,
+    word_error_rate,
     word_errors,
 )
 
@@ -106,6 +107,8 @@ def test_word_errors():
     assert normalise_text("It's twenty-one, Mr. Smith!") == "it is 21 mister smith"
     found = word_errors(["The dog's bark.", "", "stop"], ["a dog is barking", "uh so", ""])
     assert found.tolist() == [[2, 4], [1, 0], [1, 1]]
+    rate = word_error_rate(found, seed=0)
+    assert (rate.value, rate.n) == (pytest.approx(4 / 5), 3) and rate.low <= rate.value <= rate.high
 
 
 @pytest.mark.parametrize(
