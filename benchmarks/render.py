@@ -114,8 +114,10 @@ def fill(text: str, tables: dict[str, str], to_root: str) -> str:
 def made(content: dict[str, Any]) -> str:
     """Where a result comes from, in one line."""
     by = content["provenance"]
+    vectors = by["machine"].get("instructions")  # results before December 2026 do not tell
     known = [
-        f"{by['machine']['processor']}, {by['threads']} threads",
+        by["machine"]["processor"] + (f" ({vectors})" if vectors else ""),
+        f"{by['threads']} threads",
         by["date"][:10],
         f"commit {(by['commit'] or 'unknown')[:10]}",
     ]

@@ -29,6 +29,7 @@ def provenance(seed: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "machine": {
             "processor": _processor(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
             "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
