@@ -117,8 +117,8 @@ class QuantizerLayer(nn.Module):
         """
         rows = nn.functional.normalize(table, dim=-1)
         rows = torch.cat([rows, rows[-1:].expand(-len(rows) % group, -1)])  # copies behind: the first of equals wins
-        found = []
-        for piece in query.reshape(-1, query.shape[-1]).split(chunk):
+        flat, found = query.reshape(-1, query.shape[-1]), []
+        for piece in [flat] if torch.compiler.is_compiling() else flat.split(chunk):  # a traced loop keeps its length
             cosines = (piece @ rows.T).unflatten(1, (-1, group))
             best = cosines.amax(2).argmax(1, keepdim=True)
             inside = cosines.take_along_dim(best[..., None], 1).squeeze(1).argmax(1)

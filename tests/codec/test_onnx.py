@@ -14,7 +14,7 @@ def graphs(tiny_codec, tmp_path_factory):
     return [runtime.InferenceSession(folder / f"{name}.onnx") for name in ("encoder", "decoder")]
 
 
-@pytest.mark.parametrize(("clips", "units"), [(1, 1), (1, 7), (3, 2)])
+@pytest.mark.parametrize(("clips", "units"), [(1, 1), (1, 7), (3, 2), (2, 60)])
 def test_graphs_say_what_the_codec_says(tiny_codec, graphs, sound, clips, units):
     encoder, decoder = graphs
     waves = torch.stack([sound(units * tiny_codec.config.unit_samples, seed) for seed in range(clips)])
