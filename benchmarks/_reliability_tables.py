@@ -41,16 +41,19 @@ def leaks_table(content: dict[str, Any]) -> str:
 
 
 def bulk_table(content: dict[str, Any]) -> str:
-    names = ("run", "wall_s", "cpu_s", "audio_s_per_s", "audio_s_per_cpu_s")
-    rows = [["" if row[name] is None else row[name] for name in names] for row in content["runs"]]
+    rows = [
+        [row["run"], row["wall_s"], row["cpu_s"], row["audio_s_per_s"], row["audio_s_per_cpu_s"]]
+        for row in content["runs"]
+    ]
     head = ["run", "wall (s)", "CPU (s)", "audio seconds a second", "audio seconds a CPU second"]
     same = {name: "the same bytes" if equal else "OTHER bytes" for name, equal in content["same_bytes"].items()}
     shards, cores = content["shards"], content["provenance"]["machine"]["cores"]
+    done = ", ".join(str(kill["shards"]) for kill in content["kills"]) or "no"
     note = (
         f"{content['data']['clips']:,} clips, {content['data']['seconds']:,} s, in {shards['files'] - 1} shards of "
         f"{shards['megabytes']} MB together. Start-up is included, and the machine had other work (load "
-        f"{content['load'][0]:g} on {cores} cores). Killed {len(content['kills'])} times and begun again: "
-        f"{same['killed']}."
+        f"{content['load'][0]:g} on {cores} cores). Killed {len(content['kills'])} times, with {done} "
+        f"shards done, and begun again: {same['killed']}."
     )
     note += f" By Ray: {same['ray']}." if "ray" in same else ""
     return "\n".join([table(head, rows), "", note])

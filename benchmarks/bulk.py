@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import _common
+from _reliability_tables import bulk_table
 
 from llmcodec.audio import audio_info
 from llmcodec.errors import AudioError, ConfigError
@@ -70,11 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "load": [round(value, 1) for value in os.getloadavg()],
         "provenance": provenance(arguments.seed),
     }
-    head = ["run", "wall (s)", "CPU (s)", "audio s per s", "audio s per CPU s"]
-    names = ("run", "wall_s", "cpu_s", "audio_s_per_s", "audio_s_per_cpu_s")
-    lines = [["" if row[name] is None else row[name] for name in names] for row in runs]
-    note = f"{len(killed)} kills with {[kill['shards'] for kill in killed]} shards done; the same bytes: {same}"
-    _common.report(arguments, content, f"{_common.table(head, lines)}\n\n{note}")
+    _common.report(arguments, content, bulk_table(content))
     return 0 if all(same.values()) else 1
 
 

@@ -187,7 +187,7 @@ def row(name: str, snr: float, own: dict[str, Floats], noisy: dict[str, Floats],
         "variant": name,
         "snr": snr,
         "measures": {kind: asdict(interval(values, seed)) for kind, values in own.items()},
-        "gains": {kind: asdict(interval(gain(values, noisy[kind]), seed)) for kind, values in own.items()},
+        "gains": {kind: asdict(interval(difference(values, noisy[kind]), seed)) for kind, values in own.items()},
     }
 
 
@@ -196,8 +196,8 @@ def interval(values: Floats, seed: int) -> Interval:
     return bootstrap(values, seed) if values.ndim == 1 else metrics.word_error_rate(values, seed)
 
 
-def gain(own: Floats, noisy: Floats) -> Floats:
-    """The same, over the noisy clips."""
+def difference(own: Floats, noisy: Floats) -> Floats:
+    """The same, less that of the noisy clips."""
     return own - noisy if own.ndim == 1 else np.stack([own[:, 0] - noisy[:, 0], own[:, 1]], axis=1)
 
 

@@ -114,7 +114,7 @@ def fill(text: str, tables: dict[str, str], to_root: str) -> str:
 def made(content: dict[str, Any]) -> str:
     """Where a result comes from, in one line."""
     by = content["provenance"]
-    vectors = by["machine"].get("instructions")  # results before December 2026 do not tell
+    vectors = by["machine"].get("instructions")  # older results do not tell
     known = [
         by["machine"]["processor"] + (f" ({vectors})" if vectors else ""),
         f"{by['threads']} threads",
