@@ -34,10 +34,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def load_codec(name: str | None) -> tuple[LLMCodec, dict[str, str]]:
-    """The codec, and what to call it in a report."""
+def load_codec(name: str | None, decodes: bool = True) -> tuple[LLMCodec, dict[str, str]]:
+    """The codec, and what to call it in a report: by the digest of its weights, or where nothing is decoded, of those
+    that give the codes."""
     codec = LLMCodec.from_pretrained(None if name is None else locate(name))
-    return codec, {"name": codec_name(name), "weights": digest(codec)}
+    called = {"weights": digest(codec)} if decodes else {"codes": digest(codec, without="decoder.")}
+    return codec, {"name": codec_name(name), **called}
 
 
 def codec_name(name: str | None) -> str:

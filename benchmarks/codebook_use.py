@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--min-share", type=float, default=0.0, help="of log2 of the vocabulary's size, 0 to 1")
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
-    codec, named = _common.load_codec(arguments.codec)
+    codec, named = _common.load_codec(arguments.codec, decodes=False)
     found: list[tuple[str, list[AudioCodes]]] = []
     with _common.progress() as tell:
         for folder in arguments.data:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--many", type=int, nargs=2, default=(50, 10), metavar=("WAYS", "SHOTS"), help="for memory")
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
-    codec, named = _common.load_codec(arguments.codec)
+    codec, named = _common.load_codec(arguments.codec, decodes=False)
     llm = load_llm(arguments.llm and locate(arguments.llm))
     template = load_template("sound")
     builder = PromptBuilder(template, llm, codec.vocabularies, codec.layer_names)

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
     if arguments.save_episodes is not None:
         save_episodes(arguments.save_episodes, folder, sets[0])
-    codec, named = _common.load_codec(arguments.codec)
+    codec, named = _common.load_codec(arguments.codec, decodes=False)
     llm = [load_llm(locate(name)) for name in arguments.llm] if arguments.llm and arguments.scorer else None
     bench = FewShotEvaluation(
         folder, codec, llm, arguments.template, arguments.scorer, arguments.layers,

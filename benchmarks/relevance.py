@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--text-model", default="sentence-transformers/all-MiniLM-L6-v2")
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
-    codec, named = _common.load_codec(arguments.codec)
+    codec, named = _common.load_codec(arguments.codec, decodes=False)
     teacher = TextTeacher(locate(arguments.text_model))
     words = centred(teacher.embed(codec.vocabularies[0].words))
     exchanged = words[torch.randperm(len(words), generator=torch.Generator().manual_seed(arguments.seed))]

@@ -121,23 +121,26 @@ def made(content: dict[str, Any]) -> str:
         by["date"][:10],
         f"commit {(by['commit'] or 'unknown')[:10]}",
     ]
-    weights = weights_of(content)
-    earlier = [f"an earlier codec ({weights})"] if weights not in (None, shipped_weights()) else []
+    named = codec_of(content)
+    earlier = [f"an earlier codec ({named})"] if named and named not in shipped() else []
     return ", ".join([*known, f"seed {by['seed']}", *earlier])
 
 
-def weights_of(content: Any) -> str | None:
-    """What a result says of the weights of its codec; None: nothing."""
+def codec_of(content: Any) -> str | None:
+    """What a result says of its codec, the digest of its weights or of those that give the codes; None: nothing."""
     if isinstance(content, list):
-        return next(filter(None, map(weights_of, content)), None)
+        return next(filter(None, map(codec_of, content)), None)
     if not isinstance(content, dict):
         return None
-    return content.get("weights") or weights_of(list(content.values()))
+    named = content.get("weights", content.get("codes"))
+    return named if isinstance(named, str) else codec_of(list(content.values()))
 
 
 @cache
-def shipped_weights() -> str:
-    return digest(LLMCodec.from_pretrained())
+def shipped() -> tuple[str, str]:
+    """Both digests of the codec inside the package."""
+    codec = LLMCodec.from_pretrained()
+    return digest(codec), digest(codec, without="decoder.")
 
 
 def fewshot_table(results: dict[str, Any], methods: Iterable[str] = METHODS) -> str:

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=2)
     arguments = parser.parse_args(argv)
     _common.set_threads(arguments)
-    codec, named = _common.load_codec(arguments.codec)
+    codec, named = _common.load_codec(arguments.codec, decodes=False)
     base, task = llm_source(arguments.llm and locate(arguments.llm)), load_template(arguments.template)
     frozen, settings = load_transformers(base), TuneSettings(arguments.rank, arguments.steps, arguments.batch)
     builder = PromptBuilder(task, frozen, codec.vocabularies, codec.layer_names)

@@ -103,7 +103,7 @@ class FewShotEvaluation:
             called = "llm" if len(models) == 1 else f"llm {model.name}"
             for name in scorers:
                 self.judges[f"{called}, {name}"] = Judge(builder, build_scorer(name, builder, self.space))
-        self.named = {"name": codec_name, "weights": digest(codec)}
+        self.named = {"name": codec_name, "codes": digest(codec, without="decoder.")}
         self.codes: dict[int, AudioCodes] = {}
         self._seen: dict[str, int] = {}  # the first clip with this audio
         self._features: dict[int, Floats] = {}
@@ -204,7 +204,7 @@ class FewShotEvaluation:
         names = self.folder.names
         clips = [[[names[clip] for clip in row] for row in (*e.demonstrations, e.queries)] for e in episodes]
         labels = [episode.labels for episode in episodes]
-        return [self.task.model_dump(), self.models, self.named["weights"], labels, clips]
+        return [self.task.model_dump(), self.models, self.named["codes"], labels, clips]
 
     def _answers(self, episodes: Sequence[Episode], said: dict[str, list[Said]]) -> tuple[Answer, ...]:
         queries = [(number, query) for number, episode in enumerate(episodes) for query in episode.queries]

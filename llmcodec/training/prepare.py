@@ -110,6 +110,8 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
     if held:
         _take_words(held, codec)
         model.hold_words()
+    if recipe.learns == "decoder":
+        model.hold_codes()
     return model
 
 

@@ -147,6 +147,10 @@ class Recipe(_Strict):
         description="a codec (default: the one inside the package; a folder or hub id) of the same layers and "
         "backbone: begin with its weights; with semantic.codec, but for what chooses the words",
     )
+    learns: Literal["codec", "decoder"] = Field(
+        default="codec",
+        description="decoder: the codes of `start` stay what they are, and so does all that rests on them",
+    )
     data: Data = Data()
     teachers: Teachers = Teachers()
     latent_dim: Positive = 256
@@ -206,6 +210,13 @@ class Recipe(_Strict):
             raise ValueError("prelude.steps: must be 0 where semantic.codec gives the words")
         if self.semantic.codec and not self.layers[0].from_context:
             raise ValueError("semantic.codec: needs a first layer from_context")
+        if self.learns == "decoder":
+            if not self.start:
+                raise ValueError("learns: a decoder learns from the codes of a codec, which `start` has to name")
+            if self.semantic.codec or self.semantic.inherit or self.prelude.steps:
+                raise ValueError(
+                    "learns: where a decoder learns, semantic.codec, semantic.inherit and prelude.steps stay out"
+                )
         if self.prelude.steps and not (self.losses.distillation or self.losses.semantic):
             raise ValueError("prelude.steps: needs a weight above 0 for losses.distillation or losses.semantic")
         return self

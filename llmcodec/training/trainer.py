@@ -192,7 +192,7 @@ def _total(found: dict[str, torch.Tensor], wave: torch.Tensor | None, run: Run) 
     if weights.balance and wave is not None:
         on_wave = {name: plain.pop(name) for name in ON_WAVE if name in plain and getattr(weights, name)}
         total = run.balancer(on_wave, {name: getattr(weights, name) for name in on_wave}, wave)
-    return total + torch.stack([getattr(weights, name) * value for name, value in plain.items()]).sum()
+    return sum((getattr(weights, name) * value for name, value in plain.items()), total)
 
 
 def learning_rate_factor(step: int, recipe: Recipe) -> float:

@@ -55,6 +55,9 @@ def judge(monkeypatch):
             self.heard.append(texts[len(self.heard) % len(texts)])
             return [self.heard[-1]], [f" {self.heard[-1]}!"]
 
+        def transcribe(self, waves, fallback=True):
+            return ["one two"] * len(waves)
+
     monkeypatch.setattr("llmcodec.evaluation.recognition.WhisperJudge", Judge)
     monkeypatch.setattr("llmcodec.evaluation.metrics.dnsmos", lambda wave, rate: 2.5)
     monkeypatch.setattr("llmcodec.evaluation.metrics.speaker_similarity", lambda own, wave: 0.5)
@@ -239,6 +242,7 @@ def test_enhance(run, corpora, judge):
     rows = {row["variant"]: row for row in written["rows"]}
     assert code == 0 and rows["noisy"]["measures"]["SI-SDR"]["value"] == pytest.approx(0, abs=0.3)
     assert all(gain["value"] == 0 for gain in rows["noisy"]["gains"].values())
+    assert all(row["measures"]["WER"]["value"] == 0 for row in written["rows"])
     assert {"codec only", "spectral subtraction", "enhance", "clean words by the LLM"} <= set(rows)
     assert "| 0 | enhance |" in printed
     (speech / "metadata.csv").write_text("file_name,speaker\n0.wav,a\n")

@@ -48,6 +48,8 @@ def test_defaults_fill_what_is_not_written(tmp_path):
         (LAYERS.replace("coarse", "semantic"), "need different names"),
         (LAYERS.replace("stride: 2", "stride: 1"), "layers.1.stride: 1 frames of 480 samples are no multiple"),
         (LAYERS.replace(", from_context: true", "") + "prelude: {steps: 9}\n", "prelude.steps: without a layer"),
+        (LAYERS + "learns: decoder\n", "learns: a decoder learns from the codes of a codec, which `start` has to name"),
+        (LAYERS + "learns: decoder\nstart: a\nprelude: {steps: 9}\n", "learns: .*prelude.steps stay out"),
         (LAYERS + "prelude: {steps: 9}\nlosses: {distillation: 0, semantic: 0}\n", "prelude.steps: needs a weight"),
     ],
 )

@@ -305,6 +305,21 @@ def test_words_of_the_prelude_are_held_in_the_main_steps(train, recipe, steps, t
     )
 
 
+def test_a_decoder_learns_alone(train, recipe, steps, sound, tmp_path):
+    first = train(recipe(), tmp_path / "first")
+    fields = {"start": str(first), "learns": "decoder", "adversarial": ADVERSARIAL, "losses": {"balance": 1.0}}
+    second = train(recipe(fields, steps=4, ema=0.5), tmp_path / "second")
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
+    for name, tensor in before.items():
+        if not name.startswith("decoder."):
+            assert torch.equal(tensor, after[name]), name
+    assert not torch.equal(before["decoder.embed.weight"], after["decoder.embed.weight"])
+    codes = [LLMCodec.from_pretrained(folder).encode(sound(9000)) for folder in (first, second)]
+    assert all(torch.equal(a, b) for a, b in zip(codes[0].layers, codes[1].layers, strict=True))
+    told = {"total", "stft", "mel", "envelope", "adversarial", "feature_matching", "discriminator"}
+    assert steps[-1].keys() == told
+
+
 def test_words_that_do_not_fit_are_refused(train, recipe, tmp_path):
     wider = recipe().backbone | {"listener_width": 24}
     other = train(recipe({"backbone": wider}), tmp_path / "other")
