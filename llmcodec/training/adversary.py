@@ -11,9 +11,11 @@ from torch import Tensor
 from llmcodec.training.discriminators import Discriminators, adversarial_loss, discriminator_loss, feature_loss
 from llmcodec.training.recipe import Adversarial, Optimiser
 
+QUIET = 1e-3  # root mean square below which a sound is not made louder for the discriminators
+
 
 class Adversary:
-    """Judges what the codec makes, and learns to."""
+    """Judges what the codec makes, and learns to: at the level of the original, for quiet sounds say as much as loud."""
 
     def __init__(self, settings: Adversarial, optimiser: Optimiser, accelerator: Accelerator) -> None:
         self.settings, self.accelerator, self.clip_norm = settings, accelerator, optimiser.clip_norm
@@ -24,7 +26,8 @@ class Adversary:
 
     def learn(self, real: Tensor, made: Tensor) -> Tensor:
         """One update on waveforms [B, T]; returns its loss."""
-        loss = discriminator_loss(self.judge(torch.cat([real, made.detach()])), self.settings.kind)
+        level = _level(real)
+        loss = discriminator_loss(self.judge(torch.cat([real / level, made.detach() / level])), self.settings.kind)
         self.optimiser.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.judge.parameters(), self.clip_norm)
@@ -34,9 +37,15 @@ class Adversary:
     def losses(self, real: Tensor, made: Tensor) -> dict[str, Tensor]:
         """What the codec is to lower, differentiable in `made` and not in the discriminators."""
         judge = self.accelerator.unwrap_model(self.judge).requires_grad_(False)
+        level = _level(real)
         with torch.no_grad():
-            wanted = judge(real)
-        found = judge(made)
+            wanted = judge(real / level)
+        found = judge(made / level)
         judge.requires_grad_(True)
         matching = feature_loss(wanted, found)
         return {"adversarial": adversarial_loss(found, self.settings.kind), "feature_matching": matching}
+
+
+def _level(wave: Tensor) -> Tensor:
+    """Root mean square of waveforms [B, T] -> [B, 1]; of silence a little."""
+    return wave.square().mean(-1, keepdim=True).sqrt().clamp(min=QUIET)
