@@ -15,7 +15,7 @@ QUIET = 1e-3  # root mean square below which a sound is not made louder for the 
 
 
 class Adversary:
-    """Judges what the codec makes, and learns to: at the level of the original, for quiet sounds say as much as loud."""
+    """Judges what the codec makes, and learns to. It hears all sounds at one level, so that quiet ones teach it too."""
 
     def __init__(self, settings: Adversarial, optimiser: Optimiser, accelerator: Accelerator) -> None:
         self.settings, self.accelerator, self.clip_norm = settings, accelerator, optimiser.clip_norm
