@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-shard", type=int, default=100)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2, help="of Ray; 0: without")
+    parser.set_defaults(threads=1)
     arguments = parser.parse_args(argv)
+    _common.set_threads(arguments)
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = draw.sample(found, min(arguments.clips, len(found)))
         seconds = _linked(clips, root / "clips")
         command = [sys.executable, "-m", "llmcodec", "tokenize", str(root / "clips")]
-        options = ["--per-shard", str(arguments.per_shard), "--threads", "1", "--json"]
+        options = ["--per-shard", str(arguments.per_shard), "--threads", str(arguments.threads), "--json"]
         options += ["--codec", arguments.codec] if arguments.codec else []
         whole = _timed([*command, str(root / "whole"), *options])
         killed = _killed([*command, str(root / "killed"), *options], arguments.kills, whole["wall_s"], draw)

@@ -83,11 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         variants["mask by clean words of the LLM"] = lambda wave: enhancer.resembling(wave, rewritten(wave))
     rows: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
+    texts: list[str] = []
     with _common.progress() as tell:
         for snr in arguments.snr:
             queries = mixtures(speech[1], noise[1], arguments.clips, [snr], arguments.seed + 1)
             clean = [target for _, target in queries]
-            texts = heard(judge, clean) if judge else []
+            if judge and not texts:
+                texts = heard(judge, clean)  # the same clips at every SNR
             found: dict[str, dict[str, Floats]] = {}
             for done, (name, variant) in enumerate(variants.items(), 1):
                 made = [variant(noisy) for noisy, _ in queries]
