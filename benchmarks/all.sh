@@ -41,6 +41,12 @@ fewshot models sounds --llm smollm2-135m gemma3-270m qwen2.5-0.5b --episodes 100
 once enhance enhance.py --speech "$dev/speech" --noise "$dev/noise"
 once speak speak.py --data "$dev/digits"
 once speak-qwen speak.py --data "$dev/digits" --llm qwen2.5-0.5b
+if [ -d "${LLMCODEC_MODELS:-}/kokoro" ]; then # digits in a clean voice, synthetic: needs the package kokoro-onnx
+    voice=$(mktemp -d)
+    "$python" synthetic_digits.py --kokoro "$LLMCODEC_MODELS/kokoro" --out "$voice/synthetic"
+    once speak-clean speak.py --data "$voice/synthetic" --no-questions
+    rm -r "$voice"
+fi
 once text_to_audio text_to_audio.py --data "$dev/sounds"
 # What needs the training set: TRAIN=FOLDER benchmarks/all.sh DEV
 [ -z "${TRAIN:-}" ] || once tune tune.py --data "$TRAIN" --only esc10/ --without "dog bark" --test "$dev/sounds" \

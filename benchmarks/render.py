@@ -82,6 +82,7 @@ def main() -> None:
         ("enhance", enhance_table),
         ("speak", speak_table),
         ("speak-qwen", speak_table),
+        ("speak-clean", speak_table),
         ("load", load_table),
         ("reconstruct", reconstruct_table),
         ("reconstruct_sounds", reconstruct_table),

@@ -3,14 +3,17 @@
 import importlib
 import json
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from llmcodec.audio import save_audio
 from llmcodec.errors import ConfigError, ModelError
+from llmcodec.evaluation import read_labelled
 from llmcodec.llm import FakeLLM
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -271,3 +274,30 @@ def test_frechet_distance_is_that_of_normal_distributions(monkeypatch):
     assert frechet(rows, rows) == pytest.approx(0, abs=1e-6)
     assert frechet(rows, rows + [2.0, 0.0, 0.0]) == pytest.approx(4, rel=1e-3)
     assert frechet(rows, 3 * rows) == pytest.approx(3 * (3 - 1) ** 2, rel=0.1)
+
+
+def test_synthetic_digits(run, tmp_path, monkeypatch):
+    class Kokoro:
+        def __init__(self, model, voices):
+            assert model.endswith("a.onnx") and voices.endswith("voices.bin")
+
+        def get_voices(self):
+            return ["one"]
+
+        def create(self, text, voice, speed):
+            quiet = np.zeros(4800, np.float32)
+            return np.concatenate([quiet, np.full(round(7200 / speed), 0.5, np.float32), quiet]), 24_000
+
+    monkeypatch.setitem(sys.modules, "kokoro_onnx", types.SimpleNamespace(Kokoro=Kokoro))
+    main = importlib.import_module("synthetic_digits").main
+    options = ["--kokoro", str(tmp_path), "--each", "2", "--out", str(tmp_path / "out")]
+    with pytest.raises(ConfigError, match="no .onnx model"):
+        main(options)
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(ConfigError, match="--voice af_heart: voices are one"):
+        main(options)
+    assert main([*options, "--voice", "one"]) == 0
+    found = read_labelled(tmp_path / "out")
+    assert len(found.classes) == 10 and len(found.files) == 20
+    seconds = [soundfile.info(file).duration for file in found.files]
+    assert all(0.3 < one < 0.5 for one in seconds) and len(set(seconds)) > 10
