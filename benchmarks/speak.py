@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         },
         "speaker similarity": asdict(bootstrap(similar, arguments.seed)),
         "seconds per second": float(np.mean(took)),
-        "reuse": reuse(codec, llm, generator, list(by_label)[0]),
+        "reuse": reuse(generator, list(by_label)),
         "questions": levels,
         "provenance": provenance(arguments.seed),
     }
@@ -251,13 +251,16 @@ def questions(
     return rows
 
 
-def reuse(codec: LLMCodec, llm: FrozenLLM, generator: FewShotGenerator, text: str) -> dict[str, float]:
-    """Seconds until the first word can be written, with the demonstrations read anew and with what they left."""
+def reuse(generator: FewShotGenerator, labels: Sequence[str]) -> dict[str, float]:
+    """Seconds until the first word can be written: with everything read anew, with another query behind the same
+    demonstrations, and with the same query again."""
     generator._contexts.clear()
+    (part,) = generator._parts(labels[0], [labels[0]], None)
+    other = replace(part, query=tuple(generator.builder.query(generator.builder.input_ids(labels[-1]))))
     times = {}
-    for name in ("anew", "again"):
+    for name, asked in (("anew", part), ("another query", other), ("again", part)):
         begun = time.perf_counter()
-        generator._asked(generator._parts(text, [text], None))
+        generator._asked([asked])
         times[name] = time.perf_counter() - begun
     return times
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from llmcodec.llm import GREEDY, FrozenLLM, Generation, Prefix, Sampling, Schedu
 from llmcodec.prompting import GenerationBuilder, GenerationTemplate, load_generation_template
 
 Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate, or AudioCodes of one clip
-KEPT = 8  # contexts whose keys and values are kept
+KEPT = 16  # contexts, with and without a query, whose keys and values are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class FewShotGenerator:
             self._demonstration(number, given, clip)
             for number, (given, clip) in enumerate(zip(inputs, audio, strict=True), 1)
         ]
-        self._contexts: dict[tuple[int, ...], Prefix] = {}
+        self._contexts: dict[tuple[tuple[int, ...], tuple[int, ...]], Prefix] = {}
         self._thinker: Thinker | None = None
         self._space = None if self.speaks else WordSpace(self.codec, self.codec.layer_names)
         return self
@@ -280,14 +280,29 @@ class FewShotGenerator:
         return self.builder.schedule(part.samples, shown, self.window or 0)
 
     def _asked(self, parts: Sequence[_Part]) -> list[Prefix]:
-        """The prefix of each part; what its context's demonstrations left in the model is used again."""
-        wanted = dict.fromkeys(part.chosen for part in parts)
-        new = [chosen for chosen in wanted if chosen not in self._contexts]
+        """The prefix of each part. What was read before is not read again: neither the demonstrations, nor a query
+        behind the same ones."""
+        wanted = dict.fromkeys((part.chosen, part.query) for part in parts)
+        found = {asked: self._contexts[asked] for asked in wanted if asked in self._contexts}
+        new = [asked for asked in wanted if asked not in found]
+        shown = self._shown(dict.fromkeys(chosen for chosen, _ in new))
+        found |= zip(new, self.llm.extend([(shown[chosen], query) for chosen, query in new]), strict=True)
+        self._keep(found)
+        return [found[part.chosen, part.query] for part in parts]
+
+    def _shown(self, wanted: Collection[tuple[int, ...]]) -> dict[tuple[int, ...], Prefix]:
+        """The prefix of each choice of demonstrations, without a query."""
+        found = {chosen: self._contexts[chosen, ()] for chosen in wanted if (chosen, ()) in self._contexts}
+        new = [chosen for chosen in wanted if chosen not in found]
         ids = [self.builder.prefix([self.demonstrations[n].ids for n in chosen]) for chosen in new]
-        found = {chosen: self._contexts[chosen] for chosen in wanted if chosen in self._contexts}
-        found |= dict(zip(new, self.llm.prepare(ids), strict=True))
-        self._contexts = dict([*self._contexts.items(), *found.items()][-KEPT:])
-        return self.llm.extend([(found[part.chosen], part.query) for part in parts])
+        found |= zip(new, self.llm.prepare(ids), strict=True)
+        self._keep({(chosen, ()): prefix for chosen, prefix in found.items()})
+        return found
+
+    def _keep(self, used: dict[tuple[tuple[int, ...], tuple[int, ...]], Prefix]) -> None:
+        """The prefixes that were used last."""
+        others = {key: prefix for key, prefix in self._contexts.items() if key not in used}
+        self._contexts = dict([*others.items(), *used.items()][-KEPT:])
 
     def _kept(self, part: _Part, candidates: Sequence[Generation]) -> tuple[Generation, AudioCodes, tuple[float, ...]]:
         """The best candidate, its codes, and the scores of all."""

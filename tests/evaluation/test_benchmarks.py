@@ -206,7 +206,7 @@ def test_speak(run, sounds, judge, tmp_path):
     assert copies["n"] == 6 and 0 <= copies["exact"] <= copies["nearly"] <= 6
     assert [row["level"] for row in written["questions"]] == [1, 2, 3]
     assert all(row["answer"]["accuracy"] == 0 for row in written["questions"])  # no sound is the answer
-    assert {"anew", "again"} == set(written["reuse"])
+    assert {"anew", "another query", "again"} == set(written["reuse"])
     assert "copies" in printed and page.read_text().count("<audio") == 12
     with pytest.raises(ConfigError, match="needs more than 4 clips"):
         run("speak", "--data", sounds, "--shots", 4)

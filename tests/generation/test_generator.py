@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from llmcodec.errors import AudioError, ConfigError, PromptError
 from llmcodec.generation import RERANKERS, FewShotGenerator
+from llmcodec.generation import generator as generator_module
 from llmcodec.llm import FakeLLM, Sampling
 from llmcodec.prompting import generation_template_names, load_generation_template
 
@@ -101,15 +102,22 @@ def test_the_first_audio_comes_before_the_last_word(tiny_codec, spoken, monkeypa
     assert 0 < len(read) < sum(-(-100 // stride) for stride in tiny_codec.strides)
 
 
-def test_what_the_demonstrations_left_in_the_model_is_used_again(tiny_codec, spoken, monkeypatch):
-    llm, read = FakeLLM(), []
-    plain = FakeLLM.prepare
-    monkeypatch.setattr(FakeLLM, "prepare", lambda self, ids: read.append(sum(map(len, ids))) or plain(self, ids))
+@pytest.mark.parametrize("kept", [16, 1])
+def test_what_was_read_is_not_read_again(tiny_codec, spoken, monkeypatch, kept):
+    llm, read, put = FakeLLM(), [], []
+    prepare, extend = FakeLLM.prepare, FakeLLM.extend
+    monkeypatch.setattr(generator_module, "KEPT", kept)
+    monkeypatch.setattr(FakeLLM, "prepare", lambda self, ids: read.append(sum(map(len, ids))) or prepare(self, ids))
+    monkeypatch.setattr(FakeLLM, "extend", lambda self, pairs: put.append(len(pairs)) or extend(self, pairs))
     made = FewShotGenerator(tiny_codec, llm).fit(*spoken)
     first = made.generate("one")
     again = made.generate("one")
     assert torch.equal(first.wave, again.wave)
-    assert read[0] > 0 and not any(read[1:])
+    assert read[0] > 0 and not any(read[1:]) and put == [1, 0]
+    other = made.generate("two")
+    assert put[2:] == [1] and len(made._contexts) <= kept
+    assert torch.equal(made.generate("one").wave, first.wave) and torch.equal(made.generate("two").wave, other.wave)
+    assert put[3:] == ([0, 0] if kept > 1 else [1, 1])
 
 
 def test_the_nearest_demonstrations_stand_last(tiny_codec, spoken, fake_llm):
