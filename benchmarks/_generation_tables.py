@@ -1,4 +1,4 @@
-"""Tables of audio out by demonstration, from what speak.py and enhance.py wrote."""
+"""Tables of audio out by demonstration, from what speak.py, enhance.py and text_to_audio.py wrote."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ def speak_table(content: dict[str, Any]) -> str:
     if asked:
         parts += [table(["questions", "answered (%)", "answer heard (%)", "refused", "n"], asked), ""]
     return "\n".join([*parts, facts])
+
+
+def text_to_audio_table(content: dict[str, Any]) -> str:
+    """How far sounds made from their names are from real ones."""
+    rows = [
+        [row["what"], f"{row['FAD']:.1f}", f"{row['KL']:.2f} ({row['low']:.2f}-{row['high']:.2f})"]
+        for row in content["rows"]
+    ]
+    note = f"{content['llm'].rsplit('/', 1)[-1]}, {content['data']}, {content['clips']} clips of each kind."
+    return "\n".join([table(["", "FAD", "KL"], rows), "", note])
 
 
 def percent(found: dict[str, Any]) -> str:

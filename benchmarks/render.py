@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import table
-from _generation_tables import enhance_table, speak_table
+from _generation_tables import enhance_table, speak_table, text_to_audio_table
 from _load_table import load_table
 from _reliability_tables import bulk_table, faults_table, fuzz_table, leaks_table
 
@@ -83,6 +83,7 @@ def main() -> None:
         ("speak", speak_table),
         ("speak-qwen", speak_table),
         ("speak-clean", speak_table),
+        ("text_to_audio", text_to_audio_table),
         ("load", load_table),
         ("reconstruct", reconstruct_table),
         ("reconstruct_sounds", reconstruct_table),

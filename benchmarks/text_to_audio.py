@@ -18,6 +18,7 @@ from typing import Any
 
 import _common
 import numpy as np
+from _generation_tables import text_to_audio_table
 from _page import write_page
 from scipy.linalg import sqrtm
 from sklearn.covariance import LedoitWolf
@@ -103,14 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
         examples.sort(key=lambda example: str(example["title"]))
         write_page(arguments.page, f"Sounds from their names, {llm.name}", content["provenance"], examples, codec)
-    table = _common.table(
-        ["what", "FAD", "KL", "95 % interval"],
-        [
-            [row["what"], f"{row['FAD']:.2f}", f"{row['KL']:.2f}", f"{row['low']:.2f} - {row['high']:.2f}"]
-            for row in rows
-        ],
-    )
-    _common.report(arguments, content, table)
+    _common.report(arguments, content, text_to_audio_table(content))
     return 0
 
 
