@@ -51,7 +51,8 @@ def orders_weights() -> bool:
     """Whether this torch can order weights beforehand, on this processor, and gets the right product of them."""
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return False
-    x, weight, bias = torch.rand(1, 3, 8), torch.rand(5, 8), torch.rand(5)
+    x, weight, bias = (torch.linspace(-1, 1, n) for n in (24, 40, 5))
+    x, weight = x.reshape(1, 3, 8), weight.reshape(5, 8)
     try:
         ordered = torch.ops.mkldnn._reorder_linear_weight(weight)
         found = torch.ops.mkldnn._linear_pointwise(x, ordered, bias, "none", [], "")

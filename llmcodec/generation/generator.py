@@ -28,7 +28,8 @@ from llmcodec.llm import GREEDY, FrozenLLM, Generation, Prefix, Sampling, Schedu
 from llmcodec.prompting import GenerationBuilder, GenerationTemplate, load_generation_template
 
 Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate, or AudioCodes of one clip
-KEPT = 16  # contexts, with and without a query, whose keys and values are kept
+KEPT = 1 << 14  # tokens of contexts whose keys and values are kept
+_Asked = tuple[tuple[int, ...], tuple[int, ...]]  # demonstrations and query
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ class FewShotGenerator:
             self._demonstration(number, given, clip)
             for number, (given, clip) in enumerate(zip(inputs, audio, strict=True), 1)
         ]
-        self._contexts: dict[tuple[tuple[int, ...], tuple[int, ...]], Prefix] = {}
+        self._contexts: dict[_Asked, Prefix] = {}
         self._thinker: Thinker | None = None
         self._space = None if self.speaks else WordSpace(self.codec, self.codec.layer_names)
         return self
@@ -299,10 +300,17 @@ class FewShotGenerator:
         self._keep({(chosen, ()): prefix for chosen, prefix in found.items()})
         return found
 
-    def _keep(self, used: dict[tuple[tuple[int, ...], tuple[int, ...]], Prefix]) -> None:
-        """The prefixes that were used last."""
+    def _keep(self, used: dict[_Asked, Prefix]) -> None:
+        """The prefixes that were used last, the newest in any case."""
         others = {key: prefix for key, prefix in self._contexts.items() if key not in used}
-        self._contexts = dict([*others.items(), *used.items()][-KEPT:])
+        newest: list[tuple[_Asked, Prefix]] = []
+        tokens = 0
+        for key, prefix in reversed([*others.items(), *used.items()]):
+            tokens += len(prefix)
+            if newest and tokens > KEPT:
+                break
+            newest.append((key, prefix))
+        self._contexts = dict(reversed(newest))
 
     def _kept(self, part: _Part, candidates: Sequence[Generation]) -> tuple[Generation, AudioCodes, tuple[float, ...]]:
         """The best candidate, its codes, and the scores of all."""
