@@ -58,7 +58,7 @@ def text_to_audio_table(content: dict[str, Any]) -> str:
         for row in content["rows"]
     ]
     note = f"{content['llm'].rsplit('/', 1)[-1]}, {content['data']}, {content['clips']} clips of each kind."
-    return "\n".join([table(["", "FAD", "KL"], rows), "", note])
+    return "\n".join([table(["what", "FAD", "KL"], rows), "", note])
 
 
 def percent(found: dict[str, Any]) -> str:

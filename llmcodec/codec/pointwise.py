@@ -13,8 +13,8 @@ class Pointwise(nn.Linear):
     """`Linear` on [B, T, width], fast on a CPU.
 
     Without a gradient, weights are brought once into the order in which oneDNN reads them, not in every call: of a
-    second of audio that was half of the time. A weight that changes is ordered anew. Where that is not to be had, and
-    with a gradient, it runs as a convolution of size 1, which oneDNN computes: twice as fast as the matrix product
+    second of audio that was a third of the time. A weight that changes is ordered anew. Where that is not to be had,
+    and with a gradient, it runs as a convolution of size 1, which oneDNN computes: twice as fast as the matrix product
     where MKL does not know the processor.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -283,34 +283,35 @@ class FewShotGenerator:
     def _asked(self, parts: Sequence[_Part]) -> list[Prefix]:
         """The prefix of each part. What was read before is not read again: neither the demonstrations, nor a query
         behind the same ones."""
-        wanted = dict.fromkeys((part.chosen, part.query) for part in parts)
-        found = {asked: self._contexts[asked] for asked in wanted if asked in self._contexts}
-        new = [asked for asked in wanted if asked not in found]
-        shown = self._shown(dict.fromkeys(chosen for chosen, _ in new))
-        found |= zip(new, self.llm.extend([(shown[chosen], query) for chosen, query in new]), strict=True)
-        self._keep(found)
+        found = self._remembered([(part.chosen, part.query) for part in parts], self._read_queries)
         return [found[part.chosen, part.query] for part in parts]
 
-    def _shown(self, wanted: Collection[tuple[int, ...]]) -> dict[tuple[int, ...], Prefix]:
-        """The prefix of each choice of demonstrations, without a query."""
-        found = {chosen: self._contexts[chosen, ()] for chosen in wanted if (chosen, ()) in self._contexts}
-        new = [chosen for chosen in wanted if chosen not in found]
-        ids = [self.builder.prefix([self.demonstrations[n].ids for n in chosen]) for chosen in new]
-        found |= zip(new, self.llm.prepare(ids), strict=True)
-        self._keep({(chosen, ()): prefix for chosen, prefix in found.items()})
-        return found
+    def _read_queries(self, asked: Sequence[_Asked]) -> list[Prefix]:
+        shown = self._remembered([(chosen, ()) for chosen, _ in asked], self._read_demonstrations)
+        return self.llm.extend([(shown[chosen, ()], query) for chosen, query in asked])
 
-    def _keep(self, used: dict[_Asked, Prefix]) -> None:
-        """The prefixes that were used last, the newest in any case."""
-        others = {key: prefix for key, prefix in self._contexts.items() if key not in used}
+    def _read_demonstrations(self, asked: Sequence[_Asked]) -> list[Prefix]:
+        return self.llm.prepare(
+            [self.builder.prefix([self.demonstrations[n].ids for n in chosen]) for chosen, _ in asked]
+        )
+
+    def _remembered(
+        self, wanted: Sequence[_Asked], read: Callable[[Sequence[_Asked]], list[Prefix]]
+    ) -> dict[_Asked, Prefix]:
+        """The prefixes wanted, read where they are not known; those used last are kept, the newest in any case."""
+        found = {asked: self._contexts[asked] for asked in wanted if asked in self._contexts}
+        new = [asked for asked in dict.fromkeys(wanted) if asked not in found]
+        found |= zip(new, read(new), strict=True)
+        others = {asked: prefix for asked, prefix in self._contexts.items() if asked not in found}
         newest: list[tuple[_Asked, Prefix]] = []
         tokens = 0
-        for key, prefix in reversed([*others.items(), *used.items()]):
+        for asked, prefix in reversed([*others.items(), *found.items()]):
             tokens += len(prefix)
             if newest and tokens > KEPT:
                 break
-            newest.append((key, prefix))
+            newest.append((asked, prefix))
         self._contexts = dict(reversed(newest))
+        return found
 
     def _kept(self, part: _Part, candidates: Sequence[Generation]) -> tuple[Generation, AudioCodes, tuple[float, ...]]:
         """The best candidate, its codes, and the scores of all."""

@@ -264,7 +264,7 @@ def test_text_to_audio(run, sounds, judge, monkeypatch):
     assert code == 0 and written["clips"] == 6
     assert [row["what"] for row in written["rows"]] == ["generated", "codec resynthesis", "generated, labels shuffled"]
     assert all(row["FAD"] >= 0 and row["low"] <= row["KL"] <= row["high"] for row in written["rows"])
-    assert printed.startswith("|  | FAD | KL |")
+    assert printed.startswith("| what | FAD | KL |")
 
 
 def test_frechet_distance_is_that_of_normal_distributions(monkeypatch):
