@@ -41,6 +41,7 @@ class AudioTeacher:
         self.encoder = encoder.eval().requires_grad_(False).to(device)
         self.dim = int(encoder.config.d_model)
         self.sample_rate = int(self.extractor.sampling_rate)
+        self._filters = torch.as_tensor(self.extractor.mel_filters.T, dtype=torch.float32).to(device)
 
     @torch.inference_mode()
     def features(self, waves: Sequence[Tensor]) -> list[Tensor]:
@@ -59,6 +60,7 @@ class AudioTeacher:
         """
         if self.encoder.conv1.weight.device != waves.device:
             self.encoder.to(waves.device)
+            self._filters = self._filters.to(waves.device)
         hidden = nn.functional.gelu(self.encoder.conv1(self._log_mel(waves)))
         hidden = nn.functional.gelu(self.encoder.conv2(hidden)).transpose(1, 2)
         length = hidden.shape[1]
@@ -80,8 +82,7 @@ class AudioTeacher:
         window = torch.hann_window(extractor.n_fft, device=waves.device)
         spectrum = torch.stft(waves, extractor.n_fft, extractor.hop_length, window=window, return_complex=True)
         power = spectrum[..., :-1].real.square() + spectrum[..., :-1].imag.square()
-        filters = torch.as_tensor(extractor.mel_filters, dtype=power.dtype, device=power.device)
-        mel = (filters.T @ power).clamp(min=1e-10).log10()
+        mel = (self._filters @ power).clamp(min=1e-10).log10()
         return (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
 

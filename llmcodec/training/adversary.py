@@ -20,7 +20,9 @@ class Adversary:
     def __init__(self, settings: Adversarial, optimiser: Optimiser, accelerator: Accelerator) -> None:
         self.settings, self.accelerator, self.clip_norm = settings, accelerator, optimiser.clip_norm
         plain = Discriminators(settings.stft_sizes, settings.periods, settings.width)
-        steps = torch.optim.AdamW(plain.parameters(), lr=settings.learning_rate, betas=(0.8, 0.99))
+        steps = torch.optim.AdamW(
+            plain.parameters(), lr=settings.learning_rate, betas=(0.8, 0.99), fused=accelerator.device.type == "cuda"
+        )
         self.judge: Any
         self.judge, self.optimiser = accelerator.prepare(plain, steps)
 

@@ -17,7 +17,7 @@ class Balancer:
 
     def __init__(self, total: float, decay: float = 0.99) -> None:
         self.total, self.decay = total, decay
-        self.norms: dict[str, float] = {}
+        self.norms: dict[str, Tensor] = {}
 
     def __call__(self, losses: dict[str, Tensor], weights: dict[str, float], wave: Tensor) -> Tensor:
         """Losses by name (scalars) and their weights -> a scalar whose gradient at `wave` is the balanced one."""
@@ -25,9 +25,9 @@ class Balancer:
         mixed = torch.zeros_like(wave)
         for name, loss in losses.items():
             (gradient,) = torch.autograd.grad(loss, wave, retain_graph=True)
-            norm = float(gradient.norm())
+            norm = gradient.norm()  # it stays on its device, which need not be waited for
             self.norms[name] = self.decay * self.norms.get(name, norm) + (1 - self.decay) * norm
-            mixed += gradient * (weights[name] / share * self.total / max(self.norms[name], 1e-12))
+            mixed += gradient * (weights[name] / share * self.total / self.norms[name].clamp(min=1e-12))
         return (wave * mixed.detach()).sum()
 
     def state_dict(self) -> dict[str, Any]:

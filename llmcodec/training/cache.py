@@ -14,6 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from llmcodec.errors import AudioError, ConfigError, first_line
 from llmcodec.locks import sole_use
-from llmcodec.teachers import WHISPER_RATE, WHISPER_SECONDS, AudioTeacher, TextTeacher
+from llmcodec.teachers import SAMPLES, WHISPER_RATE, WHISPER_SECONDS, AudioTeacher, TextTeacher
 from llmcodec.training.sources import Clip, ClipSource, file_stamp
 
 Progress = Callable[[int, int], None]  # done, total
@@ -47,6 +48,15 @@ def mix_and_stretch(wave: np.ndarray, other: np.ndarray, random: np.random.Gener
         level = 10 ** (-random.uniform(0, 15) / 20) * np.sqrt(np.mean(made**2) / (np.mean(under**2) + 1e-9))
         made = made + level * under
     return (made / max(1.0, float(np.abs(made).max()))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TeacherNames:
+    """The models whose features a cache holds: hub ids or folders; `layer` of the audio teacher."""
+
+    audio: str
+    layer: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -104,8 +114,7 @@ class FeatureCache:
         cls,
         root: Path,
         source: ClipSource,
-        audio_teacher: tuple[str, int],
-        text_teacher: str,
+        teachers: TeacherNames | None,
         copies: dict[str, int],
         seed: int,
         progress: Progress | None = None,
@@ -113,13 +122,14 @@ class FeatureCache:
     ) -> FeatureCache:
         """Open the cache that fits these arguments below `root`, or compute it (atomic: a half-made one is never seen).
 
-        `audio_teacher`: name and layer. `copies`: per kind, how many stretched and mixed copies of each clip to add.
-        A clip that cannot be read is left out and `complain` is told; AudioError if there is no other.
+        `teachers`: None for waveforms alone; features and text embeddings are then of no dimension. `copies`: per
+        kind, how many stretched and mixed copies of each clip to add. A clip that cannot be read is left out and
+        `complain` is told; AudioError if there is no other.
         """
         wanted = {
             "clips": [[asdict(clip), source.stamp(clip)] for clip in source.clips], "copies": copies, "seed": seed,
-            "audio_teacher": [audio_teacher, file_stamp(Path(audio_teacher[0]))],
-            "text_teacher": [text_teacher, file_stamp(Path(text_teacher))],
+            "audio_teacher": teachers and [(teachers.audio, teachers.layer), file_stamp(Path(teachers.audio))],
+            "text_teacher": teachers and [teachers.text, file_stamp(Path(teachers.text))],
         }  # fmt: skip
         folder = root / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
         root.mkdir(parents=True, exist_ok=True)
@@ -132,8 +142,7 @@ class FeatureCache:
             work.mkdir()
             try:
                 clips, waves = _read(source, complain or (lambda message: None))
-                teachers = AudioTeacher(*audio_teacher), TextTeacher(text_teacher)
-                _compute(work, clips, waves, *teachers, copies, seed, progress or (lambda done, total: None))
+                _compute(work, clips, waves, teachers, copies, seed, progress or (lambda done, total: None))
                 os.replace(work, folder)
             except BaseException:
                 shutil.rmtree(work, ignore_errors=True)
@@ -143,15 +152,22 @@ class FeatureCache:
 
 def _read(source: ClipSource, complain: Complain) -> tuple[list[Clip], list[np.ndarray]]:
     """The clips that can be read, and their waveforms."""
-    clips, waves, errors = [], [], []
-    for clip in source.clips:
+
+    def read(clip: Clip) -> np.ndarray | AudioError:
         try:
-            waves.append(source.read(clip)[:LIMIT].numpy())
+            return source.read(clip)[:LIMIT].numpy()
         except AudioError as error:
-            errors.append(str(error))
-            complain(f"left out: {error}")
-        else:
-            clips.append(clip)
+            return error
+
+    clips, waves, errors = [], [], []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for clip, found in zip(source.clips, threads.map(read, source.clips), strict=True):
+            if isinstance(found, AudioError):
+                errors.append(str(found))
+                complain(f"left out: {found}")
+            else:
+                clips.append(clip)
+                waves.append(found)
     if not clips:
         raise AudioError(f"none of {len(errors)} clips can be read; the first: {errors[0]}")
     return clips, waves
@@ -161,12 +177,13 @@ def _compute(
     folder: Path,
     clips: list[Clip],
     waves: list[np.ndarray],
-    audio_teacher: AudioTeacher,
-    text_teacher: TextTeacher,
+    teachers: TeacherNames | None,
     copies: dict[str, int],
     seed: int,
     progress: Progress,
 ) -> None:
+    hear = AudioTeacher(teachers.audio, teachers.layer).features if teachers else _nothing_heard
+    embed = TextTeacher(teachers.text).embed if teachers else _nothing_read
     random = np.random.default_rng(seed)
     table = list(clips)
     for number, clip in enumerate(clips):
@@ -181,9 +198,7 @@ def _compute(
     while position < len(order):
         longest = len(waves[order[min(position + 31, len(order) - 1)]])
         batch = order[position : position + max(1, min(32, 40 * SAMPLE_RATE // longest))]
-        for number, rows in zip(
-            batch, audio_teacher.features([torch.from_numpy(waves[n]) for n in batch]), strict=True
-        ):
+        for number, rows in zip(batch, hear([torch.from_numpy(waves[n]) for n in batch]), strict=True):
             features[number] = pool(rows).numpy().astype(np.float16)
         position += len(batch)
         done += len(batch)
@@ -191,7 +206,7 @@ def _compute(
 
     texts = sorted({clip.text for clip in table if clip.text})
     place = {text: row for row, text in enumerate(texts)}
-    embedded = text_teacher.embed(texts or [""])[: len(texts)]
+    embedded = embed(texts or [""])[: len(texts)]
     np.save(folder / "texts.npy", embedded.numpy().astype(np.float16))
     ready = [rows for rows in features if rows is not None]
     np.save(folder / "features.npy", np.concatenate(ready))
@@ -205,6 +220,14 @@ def _compute(
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
+def _nothing_heard(waves: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros(-(-len(wave) // SAMPLES), 0) for wave in waves]
+
+
+def _nothing_read(texts: Sequence[str]) -> Tensor:
+    return torch.zeros(len(texts), 0)
+
+
 def _to_int16(wave: np.ndarray) -> np.ndarray:
     return (wave.clip(-1, 1) * 32767).round().astype(np.int16)
 
@@ -212,7 +235,7 @@ def _to_int16(wave: np.ndarray) -> np.ndarray:
 def pool(rows: Tensor) -> Tensor:
     """Mean of every `POOL` rows [T, dim] -> [ceil(T / POOL), dim]; the last mean is over what is left."""
     full = len(rows) // POOL * POOL
-    pooled = rows[:full].reshape(-1, POOL, rows.shape[1]).mean(1)
+    pooled = rows[:full].unflatten(0, (full // POOL, POOL)).mean(1)
     return torch.cat([pooled, rows[full:].mean(0, keepdim=True)]) if full < len(rows) else pooled
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from llmcodec.codec.config import CodecConfig
 from llmcodec.errors import ConfigError
 from llmcodec.training.augment import augment
 from llmcodec.training.cache import SAMPLES_PER_ROW, FeatureCache
-from llmcodec.training.recipe import Data
+from llmcodec.training.recipe import Data, Recipe
+
+MAX_WORKERS = 8
 
 
 @dataclass
@@ -26,7 +31,14 @@ class Batch:
     has_text: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """For a `DataLoader`: from here a copy to a GPU need not be waited for."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(*(change(getattr(self, name)) for name in self.__dataclass_fields__))
 
 
 class CropBatches:
@@ -82,3 +94,26 @@ class CropBatches:
             texts.append(self.cache.text(text) if text >= 0 else torch.zeros(self.cache.texts.shape[1]))
         mask = torch.stack(masks)[..., None]
         return Batch(torch.stack(waves), mask, torch.stack(rows), torch.stack(texts), torch.tensor(has_text))
+
+
+class StepBatches(Dataset[list[Batch]]):
+    """The batches of each step of a run, by its number: `accumulate` of them."""
+
+    def __init__(self, crops: CropBatches, recipe: Recipe) -> None:
+        self.crops, self.recipe = crops, recipe
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        recipe, count = self.recipe, self.recipe.optimiser.accumulate
+        size = recipe.prelude.batch_size if step < recipe.prelude.steps else recipe.optimiser.batch_size
+        return [self.crops.batch(step * count + k, size) for k in range(count)]
+
+    def from_step(self, step: int, device: torch.device) -> Iterator[list[Batch]]:
+        """The batches of this step and all behind it, on a device; for a GPU, drawn ahead by other processes."""
+        steps = range(step, self.recipe.prelude.steps + self.recipe.optimiser.steps)
+        gpu = device.type == "cuda"
+        workers = min(MAX_WORKERS, os.cpu_count() or 1) if gpu else 0
+        own = torch.Generator()  # or else it would draw from the one whose state a checkpoint keeps
+        for batches in DataLoader(
+            self, batch_size=None, sampler=steps, num_workers=workers, pin_memory=gpu, generator=own
+        ):
+            yield [batch.to(device) for batch in batches]

@@ -11,8 +11,8 @@ from llmcodec.codec.spectral import SpectralEncoder
 from llmcodec.training import losses
 from llmcodec.training.codebooks import ProjectedCodebook, TeacherSpace
 from llmcodec.training.data import Batch
-from llmcodec.training.loudness import LoudnessLoss
 from llmcodec.training.recipe import Losses
+from llmcodec.training.waveform import WaveformLosses
 
 ENTROPY_POSITIONS = 256
 
@@ -32,7 +32,7 @@ class TrainingModel(nn.Module):
         self.codec = codec
         self.codebooks = nn.ModuleList(codebooks)
         self.weights, self.context_weight = weights, context
-        self.words_held = self.codes_held = False
+        self.words_held = False
         for name in ("mean", "scale", "basis"):
             self.register_buffer(f"space_{name}", getattr(space, name))
         first, coarse = codec.config.layers[0], codec.config.latent_dim
@@ -40,8 +40,7 @@ class TrainingModel(nn.Module):
         self.semantic_to_features = nn.Linear(first.lookup_dim, features)
         self.coarse_to_features = nn.Linear(coarse, features)
         self.semantic_to_text = nn.Linear(first.lookup_dim, text_dim)
-        self.reconstruction = losses.ReconstructionLoss(codec.sample_rate)
-        self.loudness = LoudnessLoss(codec.sample_rate)
+        self.on_wave = WaveformLosses(codec.sample_rate, weights)
 
     def hold_words(self) -> None:
         """From now on the words of the layer chosen from context stay what they are."""
@@ -51,29 +50,12 @@ class TrainingModel(nn.Module):
         self.codec.quantizer.layers[0].to_query.requires_grad_(False)
         self.codebooks[0].requires_grad_(False)
 
-    def hold_codes(self) -> None:
-        """From now on only the decoder learns: every code of every sound stays what it is."""
-        self.codes_held = True
-        self.requires_grad_(False)
-        self.codec.decoder.requires_grad_(True)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> TrainingModel:
-        """As ever, but what gives codes that are held keeps its running means."""
-        super().train(mode)
-        if self.codes_held:
-            self.codec.encoder.eval()
-            self.codec.quantizer.eval()
-        return self
-
     def tables(self) -> list[Tensor]:
         return [codebook() for codebook in self.codebooks]
 
     @torch.no_grad()
     def store_tables(self) -> None:
         """Put the projected codebooks into the codec, which then needs no language model."""
-        if self.codes_held:
-            return
         for layer, table in zip(self.codec.quantizer.layers, self.tables(), strict=True):
             assert isinstance(layer, QuantizerLayer)
             layer.table.copy_(table)
@@ -82,7 +64,7 @@ class TrainingModel(nn.Module):
         """-> losses by name (unweighted scalars), the codes in use per layer (valid ones, flat), the decoded wave.
 
         In the prelude only the semantic layer is computed, and only what its teachers say of it. While words are held
-        their teachers say nothing; while codes are held only the waveform's losses are left.
+        their teachers say nothing.
         """
         if prelude:
             encoder = self.codec.encoder
@@ -91,14 +73,10 @@ class TrainingModel(nn.Module):
             table = self.codebooks[0]()
             _, output = self.codec.quantizer.layers[0](None, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)], None
-        if self.codes_held:
-            with torch.autocast(batch.wave.device.type, enabled=False):  # what is learned is small; phases need digits
-                made, outputs = self.codec(batch.wave, batch.mask)
-                return self._on_wave(made, batch.wave), [self._used(output) for output in outputs], made
         tables = self.tables()
         made, outputs = self.codec(batch.wave, batch.mask, tables)
         found = {} if self.words_held else self._taught(batch, outputs[0], tables[0])
-        found |= self._on_wave(made, batch.wave)
+        found |= self.on_wave(made, batch.wave)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]
@@ -120,13 +98,6 @@ class TrainingModel(nn.Module):
             features = self._space().standardised(batch.rows)
             found["consistency"] = losses.consistency_loss(predicted, features, mask)
         return found, [self._used(output) for output in outputs], made
-
-    def _on_wave(self, made: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """The losses of the decoded waveform that need no network of their own."""
-        found = self.reconstruction(made, wanted)
-        if self.weights.loudness:
-            found["loudness"] = self.loudness(made, wanted)
-        return found
 
     def _taught(self, batch: Batch, semantic: LayerOutput, table: Tensor) -> dict[str, Tensor]:
         """The losses between the semantic layer and its teachers."""

@@ -15,7 +15,7 @@ from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.llm import load_transformers
 from llmcodec.models import locate
 from llmcodec.teachers import AudioTeacher, TextTeacher
-from llmcodec.training.cache import SAMPLES_PER_ROW, Complain, FeatureCache, Progress
+from llmcodec.training.cache import SAMPLES_PER_ROW, Complain, FeatureCache, Progress, TeacherNames
 from llmcodec.training.codebooks import (
     ClipSample,
     ProjectedCodebook,
@@ -27,6 +27,7 @@ from llmcodec.training.codebooks import (
     with_captions,
 )  # fmt: skip
 from llmcodec.training.data import CropBatches
+from llmcodec.training.decoder import DecoderTraining
 from llmcodec.training.inherit import inherit
 from llmcodec.training.model import TrainingModel
 from llmcodec.training.recipe import Recipe, Words
@@ -70,12 +71,15 @@ class WordSource:
 def feature_cache(
     recipe: Recipe, data: Path, root: Path, progress: Progress | None = None, complain: Complain | None = None
 ) -> FeatureCache:
-    """The feature cache of a recipe on `data`, opened below `root` or computed there; see `FeatureCache.build`."""
-    audio, text = locate(recipe.teachers.audio), locate(recipe.teachers.text)
-    source = open_source(data, recipe.data.exclude)
-    return FeatureCache.build(
-        root, source, (audio, recipe.teachers.audio_layer), text, recipe.data.copies, recipe.seed, progress, complain
-    )
+    """The feature cache of a recipe on `data`, opened below `root` or computed there; see `FeatureCache.build`.
+
+    Of waveforms alone where a decoder learns.
+    """
+    source, teachers = open_source(data, recipe.data.exclude), None
+    if recipe.learns == "codec":
+        names = recipe.teachers
+        teachers = TeacherNames(locate(names.audio), names.audio_layer, locate(names.text))
+    return FeatureCache.build(root, source, teachers, recipe.data.copies, recipe.seed, progress, complain)
 
 
 def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
@@ -110,9 +114,16 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
     if held:
         _take_words(held, codec)
         model.hold_words()
-    if recipe.learns == "decoder":
-        model.hold_codes()
     return model
+
+
+def prepare_decoder(recipe: Recipe) -> DecoderTraining:
+    """The codec of `recipe.start`, ready for its decoder to learn. ConfigError when the recipe tells of another."""
+    assert recipe.start is not None
+    codec = _codec(recipe.start)
+    if codec.config != recipe.codec_config():
+        raise ConfigError("recipe field start: the codec is of other layers or another backbone")
+    return DecoderTraining(codec, recipe.losses)
 
 
 def _codec(name: str) -> LLMCodec:

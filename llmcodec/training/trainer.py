@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import time
-from collections import defaultdict
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,11 @@ from llmcodec.teachers import AudioTeacher
 from llmcodec.temporary import PATTERN
 from llmcodec.training.adversary import Adversary
 from llmcodec.training.balance import Balancer
-from llmcodec.training.data import Batch, CropBatches
+from llmcodec.training.data import Batch, CropBatches, StepBatches
+from llmcodec.training.decoder import DecoderTraining
 from llmcodec.training.listening import ListeningLoss
 from llmcodec.training.model import TrainingModel
-from llmcodec.training.prepare import feature_cache, prepare
+from llmcodec.training.prepare import feature_cache, prepare, prepare_decoder
 from llmcodec.training.recipe import Recipe
 
 # The losses that depend on the decoded waveform.
@@ -59,6 +59,9 @@ def train(
         mixed_precision=recipe.optimiser.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.prelude.steps))],
     )
+    if accelerator.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
     out.mkdir(parents=True, exist_ok=True)
     try:
         with sole_use(out) if accelerator.is_main_process else nullcontext():
@@ -85,7 +88,7 @@ def _train(
         )  # fmt: skip
         bar.update(task, completed=len(cache.clips), total=len(cache.clips))
     set_seed(recipe.seed)
-    plain = prepare(recipe, cache)
+    plain = prepare_decoder(recipe) if recipe.learns == "decoder" else prepare(recipe, cache)
     write_text(out / "recipe.json", recipe.model_dump_json(indent=2))
     run = Run(recipe, plain, accelerator)
     crops = CropBatches(
@@ -99,13 +102,14 @@ def _train(
     meter, started = Meter([len(vocabulary) for vocabulary in plain.codec.vocabularies]), time.monotonic()
     with _progress("steps", quiet or not accelerator.is_main_process) as bar:
         task = bar.add_task("training", total=end, completed=step)
+        ahead, told = StepBatches(crops, recipe).from_step(step, accelerator.device), started
         while step < end and not (max_minutes and time.monotonic() - started > 60 * max_minutes):
-            size = recipe.prelude.batch_size if step < recipe.prelude.steps else recipe.optimiser.batch_size
-            count = recipe.optimiser.accumulate
-            batches = [crops.batch(step * count + k, size).to(accelerator.device) for k in range(count)]
-            meter.add(*train_step(run, batches, step))
+            meter.add(*train_step(run, next(ahead), step))
             step += 1
-            bar.update(task, completed=step, description=meter.line())
+            bar.update(task, completed=step)
+            if time.monotonic() > told + 1:  # reading the loss waits for the device
+                bar.update(task, description=meter.line())
+                told = time.monotonic()
             if step % recipe.log_every == 0:
                 values = _over_processes(meter.take(), accelerator)
                 if log:
@@ -124,13 +128,14 @@ def _train(
 class Run:
     """What a step changes: the model, its running mean, the discriminators, and their optimisers."""
 
-    def __init__(self, recipe: Recipe, plain: TrainingModel, accelerator: Accelerator) -> None:
+    def __init__(self, recipe: Recipe, plain: TrainingModel | DecoderTraining, accelerator: Accelerator) -> None:
         settings = recipe.optimiser
         self.recipe, self.plain, self.accelerator = recipe, plain, accelerator
         parameters = [parameter for parameter in plain.parameters() if parameter.requires_grad]
         optimiser = torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
-        )
+            parameters, lr=settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay,
+            fused=accelerator.device.type == "cuda",
+        )  # fmt: skip
         self.schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, recipe))
         self.model: Any
         self.model, self.optimiser = accelerator.prepare(plain, optimiser)
@@ -143,7 +148,7 @@ class Run:
         accelerator.register_for_checkpointing(self.schedule, self.balancer, *([self.mean] if self.mean else []))
 
     @property
-    def exported(self) -> TrainingModel:
+    def exported(self) -> TrainingModel | DecoderTraining:
         """The model whose codec is exported."""
         return self.mean.module if self.mean else self.plain  # type: ignore[return-value]
 
@@ -155,11 +160,11 @@ def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, tor
     adversary = run.adversary
     if adversary and step < recipe.prelude.steps + adversary.settings.start:
         adversary = None
-    if step >= recipe.prelude.steps > 0 and not run.plain.words_held:
+    if isinstance(run.plain, TrainingModel) and step >= recipe.prelude.steps > 0 and not run.plain.words_held:
         run.plain.hold_words()
     run.model.train()
     run.optimiser.zero_grad()
-    sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+    sums: dict[str, torch.Tensor] = {}
     used: list[list[torch.Tensor]] = []
     for number, batch in enumerate(batches):
         waits = accelerator.no_sync(run.model) if number + 1 < len(batches) else nullcontext()
@@ -174,14 +179,14 @@ def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, tor
             total = _total(found, wave, run)
             accelerator.backward(total / len(batches))
         for name, value in {**found, "total": total}.items():
-            sums[name] = sums[name] + value.detach().cpu() / len(batches)
+            sums[name] = sums.get(name, 0) + value.detach() / len(batches)
         used.append(codes)
     accelerator.clip_grad_norm_(run.plain.parameters(), recipe.optimiser.clip_norm)
     run.optimiser.step()
     run.schedule.step()
     if run.mean:
         run.mean.update_parameters(run.plain)
-    return dict(sums), [torch.cat(parts) for parts in zip(*used, strict=True)]
+    return sums, [torch.cat(parts) for parts in zip(*used, strict=True)]
 
 
 def _total(found: dict[str, torch.Tensor], wave: torch.Tensor | None, run: Run) -> torch.Tensor:
@@ -211,21 +216,22 @@ class Meter:
 
     def __init__(self, sizes: list[int]) -> None:
         self.counts = [torch.zeros(size, dtype=torch.long) for size in sizes]
-        self.sums: dict[str, float] = defaultdict(float)
+        self.sums: dict[str, torch.Tensor] = {}
         self.steps = 0
 
     def add(self, found: dict[str, torch.Tensor], used: list[torch.Tensor]) -> None:
         self.steps += 1
         for name, value in found.items():
-            self.sums[name] += float(value.detach())
-        for count, codes in zip(self.counts, used, strict=False):  # the prelude uses the first layer alone
-            count += torch.bincount(codes.cpu(), minlength=len(count))
+            self.sums[name] = self.sums.get(name, 0) + value.double()
+        for number, codes in enumerate(used):  # the prelude uses the first layer alone
+            count = self.counts[number] = self.counts[number].to(codes.device)
+            count.index_add_(0, codes, torch.ones_like(codes))
 
     def line(self) -> str:
-        return f"training (loss {self.sums['total'] / max(1, self.steps):.3f})"
+        return f"training (loss {float(self.sums['total']) / self.steps:.3f})" if self.steps else "training"
 
     def take(self) -> dict[str, float]:
-        values = {f"loss/{name}": total / self.steps for name, total in self.sums.items()}
+        values = {f"loss/{name}": float(total) / self.steps for name, total in self.sums.items()}
         for number, count in enumerate(self.counts):
             if not count.any():
                 continue

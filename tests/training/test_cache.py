@@ -6,14 +6,14 @@ import torch
 from llmcodec.audio import load_audio
 from llmcodec.errors import AudioError
 from llmcodec.training import cache as module
-from llmcodec.training.cache import FeatureCache, mix_and_stretch
+from llmcodec.training.cache import FeatureCache, TeacherNames, mix_and_stretch
 from llmcodec.training.sources import Clip, open_source
 
 
 @pytest.fixture
 def build(data, stand_ins, tmp_path):
     def call(clips=None, copies=None, root=None, **changes):
-        teachers = {"audio_teacher": (str(stand_ins["whisper"]), 1), "text_teacher": str(stand_ins["text"])}
+        teachers = {"teachers": TeacherNames(str(stand_ins["whisper"]), 1, str(stand_ins["text"]))}
         source = open_source(data)
         source.clips = source.clips if clips is None else clips
         return FeatureCache.build(root or tmp_path / "cache", source, copies=copies or {}, seed=0, **teachers | changes)
