@@ -27,14 +27,17 @@ class Adversary:
         self.judge, self.optimiser = accelerator.prepare(plain, steps)
 
     def learn(self, real: Tensor, made: Tensor) -> Tensor:
-        """One update on waveforms [B, T]; returns its loss."""
+        """The gradient of one update, on waveforms [B, T]; returns its loss."""
         level = _level(real)
         loss = discriminator_loss(self.judge(torch.cat([real / level, made.detach() / level])), self.settings.kind)
         self.optimiser.zero_grad()
         self.accelerator.backward(loss)
+        return loss.detach()
+
+    def step(self) -> None:
+        """The update that was learned."""
         self.accelerator.clip_grad_norm_(self.judge.parameters(), self.clip_norm)
         self.optimiser.step()
-        return loss.detach()
 
     def losses(self, real: Tensor, made: Tensor) -> dict[str, Tensor]:
         """What the codec is to lower, differentiable in `made` and not in the discriminators."""

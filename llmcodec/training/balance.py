@@ -26,12 +26,13 @@ class Balancer:
         for name, loss in losses.items():
             (gradient,) = torch.autograd.grad(loss, wave, retain_graph=True)
             norm = gradient.norm()  # it stays on its device, which need not be waited for
-            self.norms[name] = self.decay * self.norms.get(name, norm) + (1 - self.decay) * norm
-            mixed += gradient * (weights[name] / share * self.total / self.norms[name].clamp(min=1e-12))
+            mean = self.norms[name] = self.norms.get(name, norm).to(norm.device)
+            mean.lerp_(norm, 1 - self.decay)
+            mixed += gradient * (weights[name] / share * self.total / mean.clamp(min=1e-12))
         return (wave * mixed.detach()).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"norms": dict(self.norms)}
+        return {"norms": {name: norm.clone() for name, norm in self.norms.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.norms = dict(state["norms"])

@@ -37,6 +37,11 @@ class Batch:
         """For a `DataLoader`: from here a copy to a GPU need not be waited for."""
         return self._each(Tensor.pin_memory)
 
+    def copy_(self, other: Batch) -> None:
+        """Take the values of another batch of the same shape."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name).copy_(getattr(other, name))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(*(change(getattr(self, name)) for name in self.__dataclass_fields__))
 

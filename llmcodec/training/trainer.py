@@ -7,7 +7,9 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from llmcodec.training.listening import ListeningLoss
 from llmcodec.training.model import TrainingModel
 from llmcodec.training.prepare import feature_cache, prepare, prepare_decoder
 from llmcodec.training.recipe import Recipe
+from llmcodec.training.recorder import Made, Recorder
 
 # The losses that depend on the decoded waveform.
 ON_WAVE = ("stft", "mel", "envelope", "loudness", "listening", "adversarial", "feature_matching")
@@ -65,7 +68,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with sole_use(out) if accelerator.is_main_process else nullcontext():
-            return _train(recipe, data, out, cache_root or out / "cache", max_minutes, quiet, accelerator)
+            stream = torch.cuda.Stream() if accelerator.device.type == "cuda" else None
+            with torch.cuda.stream(stream):  # graphs are not recorded on the default one
+                return _train(recipe, data, out, cache_root or out / "cache", max_minutes, quiet, accelerator)
     finally:
         with suppress(OSError):  # it goes if nothing was made
             out.rmdir()
@@ -125,6 +130,15 @@ def _train(
     return out / "codec"
 
 
+@dataclass(frozen=True)
+class Phase:
+    """What a step asks for."""
+
+    prelude: bool
+    adversarial: bool
+    listening: bool
+
+
 class Run:
     """What a step changes: the model, its running mean, the discriminators, and their optimisers."""
 
@@ -145,7 +159,25 @@ class Run:
             self.listening = ListeningLoss(AudioTeacher(locate(recipe.teachers.audio), recipe.teachers.listening_layer))
         self.balancer = Balancer(recipe.losses.balance)
         self.mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)) if settings.ema else None
+        self.recorder = Recorder() if self._always_the_same() else None
         accelerator.register_for_checkpointing(self.schedule, self.balancer, *([self.mean] if self.mean else []))
+
+    def _always_the_same(self) -> bool:
+        """Whether every step of a phase is the same work, on a GPU that can play it back."""
+        alone = self.accelerator.num_processes == self.recipe.optimiser.accumulate == 1
+        return alone and self.accelerator.device.type == "cuda" and isinstance(self.plain, DecoderTraining)
+
+    def phase(self, step: int) -> Phase:
+        main = step - self.recipe.prelude.steps
+        return Phase(
+            prelude=main < 0,
+            adversarial=self.adversary is not None and main >= self.adversary.settings.start,
+            listening=self.listening is not None and main >= self.recipe.losses.listening_start,
+        )
+
+    def part(self, name: str, part: Callable[[], Made]) -> Made:
+        """What a part of a step makes, recorded where it can be."""
+        return self.recorder(name, part) if self.recorder else part()
 
     @property
     def exported(self) -> TrainingModel | DecoderTraining:
@@ -155,31 +187,17 @@ class Run:
 
 def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
     """One update. Returns the losses (with their weighted `total`) and the codes used per layer, of all batches."""
-    recipe, accelerator = run.recipe, run.accelerator
-    prelude = step < recipe.prelude.steps
-    adversary = run.adversary
-    if adversary and step < recipe.prelude.steps + adversary.settings.start:
-        adversary = None
+    recipe, accelerator, phase = run.recipe, run.accelerator, run.phase(step)
     if isinstance(run.plain, TrainingModel) and step >= recipe.prelude.steps > 0 and not run.plain.words_held:
         run.plain.hold_words()
     run.model.train()
-    run.optimiser.zero_grad()
     sums: dict[str, torch.Tensor] = {}
     used: list[list[torch.Tensor]] = []
     for number, batch in enumerate(batches):
-        waits = accelerator.no_sync(run.model) if number + 1 < len(batches) else nullcontext()
-        with waits:
-            with accelerator.autocast():
-                found, codes, wave = run.model(batch, prelude)
-            if adversary and wave is not None:
-                found["discriminator"] = adversary.learn(batch.wave, wave)
-                found |= adversary.losses(batch.wave, wave)
-            if run.listening and wave is not None and step >= recipe.prelude.steps + recipe.losses.listening_start:
-                found["listening"] = run.listening(batch.wave, wave)
-            total = _total(found, wave, run)
-            accelerator.backward(total / len(batches))
-        for name, value in {**found, "total": total}.items():
-            sums[name] = sums.get(name, 0) + value.detach() / len(batches)
+        with accelerator.no_sync(run.model) if number + 1 < len(batches) else nullcontext():
+            found, codes = _gradients(run, batch, phase, number, len(batches))
+        for name, value in found.items():
+            sums[name] = sums.get(name, 0) + value / len(batches)
         used.append(codes)
     accelerator.clip_grad_norm_(run.plain.parameters(), recipe.optimiser.clip_norm)
     run.optimiser.step()
@@ -187,6 +205,40 @@ def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, tor
     if run.mean:
         run.mean.update_parameters(run.plain)
     return sums, [torch.cat(parts) for parts in zip(*used, strict=True)]
+
+
+def _gradients(
+    run: Run, batch: Batch, phase: Phase, number: int, count: int
+) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    """Batch `number` of the `count` of a step: its losses and codes, and its part of the model's gradient. The
+    discriminators are updated in between."""
+    accelerator, adversary = run.accelerator, run.adversary if phase.adversarial else None
+    if run.recorder:
+        batch = run.recorder.hold(batch)
+
+    def make() -> tuple[dict[str, torch.Tensor], list[torch.Tensor], torch.Tensor | None]:
+        with accelerator.autocast():
+            found, codes, wave = run.model(batch, phase.prelude)
+        if adversary and wave is not None:
+            found["discriminator"] = adversary.learn(batch.wave, wave)
+        return found, codes, wave
+
+    def judge() -> dict[str, torch.Tensor]:
+        losses = dict(found)
+        if adversary and wave is not None:
+            losses |= adversary.losses(batch.wave, wave)
+        if run.listening and phase.listening and wave is not None:
+            losses["listening"] = run.listening(batch.wave, wave)
+        losses["total"] = _total(losses, wave, run)
+        if not number:
+            run.optimiser.zero_grad()
+        accelerator.backward(losses["total"] / count)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    found, codes, wave = run.part(f"make {phase}", make)
+    if adversary and wave is not None:
+        adversary.step()
+    return run.part(f"judge {phase}", judge), codes
 
 
 def _total(found: dict[str, torch.Tensor], wave: torch.Tensor | None, run: Run) -> torch.Tensor:
