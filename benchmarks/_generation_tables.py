@@ -39,7 +39,10 @@ def speak_table(content: dict[str, Any]) -> str:
         for row in content["questions"]
     ]  # fmt: skip
     copies = content["copies"]
-    facts = (
+    several = ""
+    if content.get("candidates", 1) > 1:
+        several = f"the best of {content['candidates']} candidates (`{content['rerank']}`); "
+    facts = several + (
         f"{content['llm'].rsplit('/', 1)[-1]}, {content['shots']} recordings of each digit shown; of {copies['n']} "
         f"generations {copies['exact']} are copies of a demonstration, word by word, {copies['nearly']} nearly; "
         f"speaker similarity {content['speaker similarity']['value']:.2f}; "

@@ -81,6 +81,7 @@ def main() -> None:
     for name, make in (
         ("enhance", enhance_table),
         ("speak", speak_table),
+        ("speak-heard", speak_table),
         ("speak-qwen", speak_table),
         ("speak-clean", speak_table),
         ("text_to_audio", text_to_audio_table),

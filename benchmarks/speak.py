@@ -6,7 +6,8 @@
 FOLDER is an audiofolder of one speaker with a column label. For each round --shots clips of every label are drawn,
 shown, and every label is generated. A Whisper judges: which of the labels is it (restricted), and what does it write
 (free). The same is measured on other recordings, on their codec round trip, and on words drawn blindly from those that
-the model may choose among: what the model adds is the difference. Questions are those of questions.yaml.
+the model may choose among, with as many candidates: what the model adds is the difference. Questions are those of
+questions.yaml.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from llmcodec.evaluation import metrics, read_labelled
 from llmcodec.evaluation.metrics import Accuracy, bootstrap
 from llmcodec.evaluation.provenance import provenance
 from llmcodec.evaluation.recognition import WhisperJudge
-from llmcodec.generation import FewShotGenerator, Thinker
-from llmcodec.llm import FrozenLLM, Generation, Prefix, Sampling, Schedule, load_llm
+from llmcodec.generation import RERANKERS, FewShotGenerator, Thinker
+from llmcodec.llm import FrozenLLM, Generation, Prefix, Sampling, Schedule, best_of, load_llm
 from llmcodec.models import locate
 
 QUESTIONS = Path(__file__).with_name("questions.yaml")
@@ -47,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--llm", help="folder, hub id, or a name below $LLMCODEC_MODELS")
     parser.add_argument("--shots", type=int, default=3, help="demonstrations of each label")
     parser.add_argument("--generations", type=int, default=200)
-    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--candidates", type=int, default=1)
+    parser.add_argument("--rerank", choices=RERANKERS, default="likelihood", help="which candidate is kept")
+    parser.add_argument("--temperature", type=float, help="0: the likeliest words (default for one candidate)")
     parser.add_argument("--judged", type=int, default=40, help="of the others, and for DNSMOS and speaker similarity")
     parser.add_argument("--asr", default="openai/whisper-base", help="a Whisper: folder, hub id or name")
     parser.add_argument("--no-questions", action="store_true", help="leave the questions out")
@@ -68,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     alike: list[float] = []
     similar: list[float] = []
     took: list[float] = []
-    sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
+    sampling = best_of(arguments.candidates, arguments.seed, arguments.temperature)
     with _common.progress() as tell:
         for _ in range(-(-arguments.generations // len(by_label))):
             shown = {label: draw.sample(clips, arguments.shots) for label, clips in by_label.items()}
             clips = [(label, n) for label, chosen in shown.items() for n in chosen]
-            generator = FewShotGenerator(codec, llm, sampling=sampling)
+            generator = FewShotGenerator(codec, llm, sampling=sampling, rerank=arguments.rerank)
             generator.fit([label for label, _ in clips], [folder.files[n] for _, n in clips])
             for label in by_label:
                 sampling = replace(sampling, seed=sampling.seed + 1)
@@ -101,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "asr": Path(arguments.asr).name,
         "data": arguments.data.resolve().name,
         "shots": arguments.shots,
-        "temperature": arguments.temperature,
+        "temperature": sampling.temperature,
+        "candidates": arguments.candidates,
+        "rerank": arguments.rerank,
         "rows": rows,
         "copies": {
             "exact": copies,
@@ -173,7 +178,10 @@ class _Blind:
         return [prefix for prefix, _ in pairs]
 
     def generate(self, requests: Sequence[Any], sampling: Sampling) -> list[list[Generation]]:
-        return [[Generation(tuple(self._drawn(schedule)), torch.zeros(len(schedule)))] for _, schedule in requests]
+        return [
+            [Generation(tuple(self._drawn(schedule)), torch.zeros(len(schedule))) for _ in range(sampling.candidates)]
+            for _, schedule in requests
+        ]
 
     def _drawn(self, schedule: Schedule) -> list[int]:
         past: list[int] = []

@@ -38,7 +38,7 @@ def speak(
     seconds: Annotated[float | None, typer.Option(help="Default: as long as the demonstrations.")] = None,
     candidates: CandidatesOption = 1,
     rerank: Annotated[
-        str, typer.Option(help="What is best: likelihood, mean, information, round-trip, quality (extra eval).")
+        str, typer.Option(help="What is best: likelihood, mean, information, round-trip, heard, quality (extra eval).")
     ] = "likelihood",
     temperature: TemperatureOption = None,
     seed: SeedOption = 0,

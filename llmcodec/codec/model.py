@@ -150,6 +150,14 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
 
         return streaming.decode_pieces(self._decode_batch, checked(), self.config, self.decoder.reach)
 
+    @torch.inference_mode()
+    def queries(self, wave: Tensor) -> Tensor:
+        """What the first layer looks for in one clip, before it chooses the nearest words: unit vectors float32 [n, d],
+        one for each of its codes. The whole clip is held in memory at once."""
+        outputs, samples = self._layers([wave])
+        frames = -(-int(samples) // self.config.frame_samples)
+        return outputs[0].query[0, : -(-frames // self.strides[0])].cpu()
+
     def words(self, codes: AudioCodes) -> dict[str, list[str]]:
         """The words of one clip, by the name of their layer."""
         return {
@@ -163,6 +171,17 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
 
     @torch.inference_mode()
     def _encode_batch(self, clips: Sequence[Tensor]) -> AudioCodes:
+        outputs, samples = self._layers(clips)
+        frames = -(-samples // self.config.frame_samples)
+        layers = []
+        for output, stride in zip(outputs, self.strides, strict=True):
+            counts = -(-frames // stride)
+            codes = output.codes.cpu()[:, : int(counts.max())]
+            layers.append(codes.masked_fill(torch.arange(codes.shape[1]) >= counts[:, None], PADDING))
+        return AudioCodes(tuple(layers), samples)
+
+    def _layers(self, clips: Sequence[Tensor]) -> tuple[list[LayerOutput], Tensor]:
+        """What each layer does with clips, padded to whole units, and their lengths in samples."""
         unit = self.config.unit_samples
         samples = torch.tensor([len(clip) for clip in clips])
         units = -(-samples // unit)
@@ -171,13 +190,7 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         mask = self._mask(units * self.config.frames_multiple)
         latent, context = self.encoder(wave, mask)
         _, outputs = self.quantizer(latent, context, mask)
-        frames = -(-samples // self.config.frame_samples)
-        layers = []
-        for output, stride in zip(outputs, self.strides, strict=True):
-            counts = -(-frames // stride)
-            codes = output.codes.cpu()[:, : int(counts.max())]
-            layers.append(codes.masked_fill(torch.arange(codes.shape[1]) >= counts[:, None], PADDING))
-        return AudioCodes(tuple(layers), samples)
+        return outputs, samples
 
     @torch.inference_mode()
     def _decode_batch(self, codes: AudioCodes, first_frame: int = 0) -> list[Tensor]:

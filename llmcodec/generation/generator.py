@@ -22,6 +22,7 @@ from llmcodec.generation.demonstrations import (
     usual_samples,
     word_nearness,
 )
+from llmcodec.generation.ear import Ear
 from llmcodec.generation.rerank import RERANKERS, candidate_scores
 from llmcodec.generation.thinking import Answer, Thinker, listed
 from llmcodec.llm import GREEDY, FrozenLLM, Generation, Prefix, Sampling, Schedule, load_llm
@@ -53,13 +54,14 @@ class Generated:
 
 @dataclass(frozen=True)
 class _Part:
-    """One stretch to generate: the demonstrations and query that ask for it, its length, and the demonstrations whose
-    words it may use (none: any)."""
+    """One stretch to generate: the demonstrations and query that ask for it, its length, the demonstrations whose words
+    it may use (none: any), and its text, if it is one."""
 
     chosen: tuple[int, ...]
     query: tuple[int, ...]
     samples: int
     shown: tuple[int, ...] = ()
+    text: str = ""
 
 
 class FewShotGenerator:
@@ -96,6 +98,8 @@ class FewShotGenerator:
         self.codec = codec if isinstance(codec, LLMCodec) else LLMCodec.from_pretrained(codec)
         self.llm = load_llm(llm) if llm is None or isinstance(llm, (str, Path)) else llm
         self.template = template if isinstance(template, GenerationTemplate) else load_generation_template(template)
+        if rerank == "heard" and not self.speaks:
+            raise ConfigError(f"rerank: heard needs a template whose input is text, not {self.template.name}")
         self.sampling, self.rerank, self.shots, self.window = sampling, rerank, shots, window
         self.builder = GenerationBuilder(
             self.template, self.llm, self.codec.vocabularies, self.codec.strides, self.codec.config.frame_samples
@@ -118,6 +122,7 @@ class FewShotGenerator:
         ]
         self._contexts: dict[_Asked, Prefix] = {}
         self._thinker: Thinker | None = None
+        self._ear: Ear | None = None
         self._space = None if self.speaks else WordSpace(self.codec, self.codec.layer_names)
         return self
 
@@ -246,7 +251,8 @@ class FewShotGenerator:
         for text in texts:
             nearness = text_nearness(text, self.demonstrations)
             samples = usual_samples(self.demonstrations, nearness)
-            found.append(self._part(self.builder.input_ids(text), nearness, samples, share))
+            part = self._part(self.builder.input_ids(text), nearness, samples, share)
+            found.append(replace(part, text=plain(text)))
         unit = self.codec.config.unit_samples  # all but the last end on whole units, so that codes can be joined
         if seconds is not None and len(found) > 1:
             whole = [replace(part, samples=max(unit, round(part.samples / unit) * unit)) for part in found[:-1]]
@@ -319,9 +325,16 @@ class FewShotGenerator:
         scores = candidate_scores(
             self.rerank, found, self.codec, self.llm,
             lambda: self._asked([replace(part, query=tuple(self.builder.query([])))])[0],
+            lambda codes: self._listening().surely(codes, part.text),
         )  # fmt: skip
         best, codes = found[max(range(len(scores)), key=scores.__getitem__)]
         return best, codes, tuple(scores)
+
+    def _listening(self) -> Ear:
+        if self._ear is None:
+            texts = [plain(str(one.given)) for one in self.demonstrations]
+            self._ear = Ear(self.codec, texts, [one.codes for one in self.demonstrations])
+        return self._ear
 
     def _codes(self, ids: Sequence[int], samples: int) -> AudioCodes:
         return AudioCodes(self.builder.layers(ids, samples), torch.tensor([samples]))

@@ -10,18 +10,24 @@ from llmcodec.errors import ConfigError
 from llmcodec.llm import FrozenLLM, Generation, Prefix
 
 Found = Sequence[tuple[Generation, AudioCodes]]
-RERANKERS = ("likelihood", "mean", "information", "round-trip", "quality")
+RERANKERS = ("likelihood", "mean", "information", "round-trip", "heard", "quality")
 
 
 def candidate_scores(
-    kind: str, found: Found, codec: LLMCodec, llm: FrozenLLM, unasked: Callable[[], Prefix]
+    kind: str,
+    found: Found,
+    codec: LLMCodec,
+    llm: FrozenLLM,
+    unasked: Callable[[], Prefix],
+    surely: Callable[[AudioCodes], float],
 ) -> list[float]:
     """A number for each candidate, the larger the better.
 
     kind: "likelihood": log-probability of the words; "mean": the same for each word; "information": by how much the
         query made them likelier than the demonstrations alone do; "round-trip": the share of words that the codec
-        hears again in its own decoding; "quality": DNSMOS of the decoding (extra `eval`).
-    unasked: the demonstrations with an empty query, for "information".
+        hears again in its own decoding; "heard": how surely it hears there the text that was asked for, and no other
+        demonstrated one; "quality": DNSMOS of the decoding (extra `eval`).
+    unasked: the demonstrations with an empty query, for "information". surely: for "heard", see Ear.
     ConfigError for another kind, ModelError without the package that "quality" needs.
     """
     if kind == "likelihood":
@@ -34,6 +40,8 @@ def candidate_scores(
         return [float(one.logprobs.sum() - row.sum()) for (one, _), row in zip(found, without, strict=True)]
     if kind == "round-trip":
         return [agreement(codes, codec) for _, codes in found]
+    if kind == "heard":
+        return [surely(codes) for _, codes in found]
     if kind == "quality":
         return [quality(codes, codec) for _, codes in found]
     raise ConfigError(f"rerank: {kind!r} is not one of {', '.join(RERANKERS)}")

@@ -33,6 +33,15 @@ def test_waves_rows_and_texts_are_those_of_each_clip(build, data):
     assert len(cache.texts) == len({clip.text for clip in cache.clips} - {""})
 
 
+def test_without_teachers_it_holds_waveforms_alone(build, data, monkeypatch):
+    full = build()
+    monkeypatch.setattr(module, "AudioTeacher", None)  # calling it would fail
+    cache = build(teachers=None)
+    assert cache.clips == full.clips and np.array_equal(cache.waves, full.waves)
+    assert np.array_equal(cache.row_bounds, full.row_bounds) and np.array_equal(cache.text_rows, full.text_rows)
+    assert cache.rows(0, 0, 2).shape == (2, 0) and cache.texts.shape == (len(full.texts), 0)
+
+
 def test_copies_add_to_a_kind(build):
     cache = build(copies={"sound": 2})
     assert len(cache.clips) == 13 + 2 * 6 and all(clip.kind == "sound" for clip in cache.clips[13:])

@@ -305,9 +305,15 @@ def test_words_of_the_prelude_are_held_in_the_main_steps(train, recipe, steps, t
     )
 
 
+def decoder(start, others):
+    """Fields of a recipe in which it learns alone; no model that such a recipe does not need is there."""
+    nothing = {"llm": "nothing", "teachers": {"audio": "nothing", "text": "nothing"}}
+    return {"start": str(start), "learns": "decoder", **nothing, **others}
+
+
 def test_a_decoder_learns_alone(train, recipe, steps, sound, tmp_path):
     first = train(recipe(), tmp_path / "first")
-    fields = {"start": str(first), "learns": "decoder", "adversarial": ADVERSARIAL, "losses": {"balance": 1.0}}
+    fields = decoder(first, {"adversarial": ADVERSARIAL, "losses": {"balance": 1.0}})
     second = train(recipe(fields, steps=4, ema=0.5), tmp_path / "second")
     before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
     for name, tensor in before.items():
@@ -318,6 +324,36 @@ def test_a_decoder_learns_alone(train, recipe, steps, sound, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(codes[0].layers, codes[1].layers, strict=True))
     told = {"total", "stft", "mel", "envelope", "adversarial", "feature_matching", "discriminator"}
     assert steps[-1].keys() == told
+
+
+def test_a_decoder_that_is_interrupted_goes_on_exactly(train, recipe, steps, tmp_path):
+    first = train(recipe(), tmp_path / "first")
+    settings = recipe(decoder(first, {"adversarial": ADVERSARIAL, "losses": {"balance": 1.0}}), ema=0.9)
+    train(settings, tmp_path / "whole")
+    steps.stop = len(steps) + 4
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "parts")
+    steps.stop = -1
+    train(settings, tmp_path / "parts")
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_decoder_of_another_codec_is_refused(train, recipe, tmp_path):
+    first = train(recipe(steps=1), tmp_path / "first")
+    with pytest.raises(ConfigError, match="recipe field start: the codec is of other layers or another backbone"):
+        train(recipe(decoder(first, {"latent_dim": 24}), steps=1), tmp_path / "run")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recorded_step_is_the_step(train, recipe, steps, tmp_path, monkeypatch):
+    first = train(recipe(), tmp_path / "first")
+    settings = recipe(decoder(first, {"adversarial": ADVERSARIAL, "losses": {"balance": 1.0}}), steps=12)
+    train(settings, tmp_path / "recorded")
+    monkeypatch.setattr(trainer.Run, "_always_the_same", lambda run: False)
+    train(settings, tmp_path / "plain")
+    for one, other in zip(steps[-24:-12], steps[-12:], strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
 def test_words_that_do_not_fit_are_refused(train, recipe, tmp_path):
