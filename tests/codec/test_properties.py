@@ -47,6 +47,13 @@ def test_what_comes_out_is_as_long_as_what_went_in_and_padding_makes_no_codes(ea
     assert wave.shape == (length,) and wave.dtype == torch.float32 and wave.isfinite().all()
 
 
+@pytest.mark.parametrize("length", [1, 481, 9000])
+def test_the_words_nearest_to_its_queries_are_those_of_the_first_layer(each_codec, sound, length):
+    queries, layer = each_codec.queries(sound(length)), each_codec.quantizer.layers[0]
+    assert torch.equal(layer.nearest(queries[None], layer.table)[0], each_codec.encode(sound(length)).layers[0][0])
+    assert torch.allclose(queries.norm(dim=1), torch.ones(len(queries)))
+
+
 def test_a_sound_uses_several_words_of_each_layer(each_codec, sound):
     for layer in each_codec.encode(sound(48_000)).layers:
         assert len(layer.unique()) > 3
