@@ -24,7 +24,7 @@ from llmcodec.training.cache import LIMIT, FeatureCache
 from llmcodec.training.data import CropBatches
 from llmcodec.training.prepare import prepare
 from llmcodec.training.recipe import Recipe
-from llmcodec.training.trainer import Run, train_step
+from llmcodec.training.step import Run, train_step
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -236,15 +236,6 @@ def test_a_recipe_that_does_not_fit_the_data_is_refused(train, recipe, tmp_path,
         train(recipe(fields), tmp_path / "run")
 
 
-def test_the_learning_rate_warms_up_and_falls(recipe):
-    settings = recipe({"prelude": {"steps": 50}}, steps=100, warmup_steps=10)
-    factors = [trainer.learning_rate_factor(step, settings) for step in range(151)]
-    for part in (factors[:50], factors[50:]):
-        assert part[0] == pytest.approx(0.1) and max(part) == part[9] == part[10] == 1
-        assert part[10:] == sorted(part[10:], reverse=True) and part[-1] < 0.03
-    assert factors[150] == pytest.approx(0.02)
-
-
 def free_port():
     with socket.socket() as one:
         one.bind(("localhost", 0))
@@ -350,7 +341,7 @@ def test_a_recorded_step_is_the_step(train, recipe, steps, tmp_path, monkeypatch
     first = train(recipe(), tmp_path / "first")
     settings = recipe(decoder(first, {"adversarial": ADVERSARIAL, "losses": {"balance": 1.0}}), steps=12)
     train(settings, tmp_path / "recorded")
-    monkeypatch.setattr(trainer.Run, "_always_the_same", lambda run: False)
+    monkeypatch.setattr("llmcodec.training.step.Run._always_the_same", lambda run: False)
     train(settings, tmp_path / "plain")
     for one, other in zip(steps[-24:-12], steps[-12:], strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
