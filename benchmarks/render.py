@@ -95,6 +95,8 @@ def main() -> None:
     ):
         if name in results:
             tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."
+    if "adversarial" in results and "reconstruct" in results:
+        tables["adversarial"] = adversarial_table(results["reconstruct"], results["adversarial"])
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         filled = fill(text, tables, "" if path.parent == ROOT else "../")
@@ -125,8 +127,8 @@ def made(content: dict[str, Any]) -> str:
         f"commit {(by['commit'] or 'unknown')[:10]}",
     ]
     named = codec_of(content)
-    earlier = [f"an earlier codec ({named})"] if named and named not in shipped() else []
-    return ", ".join([*known, f"seed {by['seed']}", *earlier])
+    other = [f"another codec ({named})"] if named and named not in shipped() else []
+    return ", ".join([*known, f"seed {by['seed']}", *other])
 
 
 def codec_of(content: Any) -> str | None:
@@ -279,6 +281,18 @@ def reconstruct_table(content: dict[str, Any]) -> str:
     rate = f"{content['tokens_per_second']:.1f} tokens/s, {content['bits_per_second']:.0f} bit/s"
     head = ["measure", "mean", "95 % interval", "clips"]
     return "\n".join([table(head, rows), "", f"{rate}. Clips of {content['data']['name']}."])
+
+
+def adversarial_table(shipped: dict[str, Any], trained: dict[str, Any]) -> str:
+    """The shipped decoder and another one of the same words, measure by measure."""
+    rows = []
+    for name, row in shipped["rows"].items():
+        other = trained["rows"].get(name, {"n": 0})
+        if row["n"] and other["n"]:
+            rows.append([name, *(f"{one['value']:.3f} ({one['low']:.3f} - {one['high']:.3f})" for one in (row, other))])
+    note = f"Clips of {trained['data']['name']}. `reconstruct.json`: {made(shipped)}. "
+    note += f"`adversarial.json`: {made(trained)}."
+    return "\n".join([table(["measure", "shipped", "against discriminators"], rows), "", note])
 
 
 def use_table(content: dict[str, Any]) -> str:
