@@ -39,12 +39,12 @@ class Ear:
 def alignment(one: Tensor, other: Tensor) -> float:
     """Unit vectors [n, d], [m, d] -> mean cosine along the path of dynamic time warping, each pair on the diagonal
     counted twice (Sakoe & Chiba 1978, symmetric form): -1..1."""
-    distance: npt.NDArray[np.float32] = (1 - one @ other.T).numpy()
-    rows, columns = distance.shape
+    cost: npt.NDArray[np.float32] = (1 - one @ other.T).numpy()
+    rows, columns = cost.shape
     best = np.full((rows + 1, columns + 1), np.inf)
     best[0, 0] = 0
-    for i in range(rows):
-        for j in range(columns):
-            here = distance[i, j]
-            best[i + 1, j + 1] = min(best[i, j] + 2 * here, best[i, j + 1] + here, best[i + 1, j] + here)
+    for place in range(2, rows + columns + 1):  # all cells of an antidiagonal at once
+        i = np.arange(max(1, place - columns), min(rows, place - 1) + 1)
+        j, here = place - i, cost[i - 1, place - i - 1]
+        best[i, j] = np.minimum(best[i - 1, j - 1] + 2 * here, np.minimum(best[i - 1, j], best[i, j - 1]) + here)
     return 1 - float(best[rows, columns]) / (rows + columns)

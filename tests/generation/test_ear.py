@@ -23,6 +23,19 @@ def test_alignment_is_symmetric_and_bounded_and_forgives_tempo(seed, one, other)
     assert alignment(a, a.repeat_interleave(3, dim=0)) == pytest.approx(1, abs=1e-5)
 
 
+def test_alignment_is_the_best_of_all_paths():
+    a, b = units(0, 3), units(1, 4)
+    cost = (1 - a @ b.T).tolist()
+
+    def least(i, j):
+        if i == j == 0:
+            return 2 * cost[0][0]
+        before = [(i - 1, j - 1, 2), (i - 1, j, 1), (i, j - 1, 1)]
+        return min(least(x, y) + weight * cost[i][j] for x, y, weight in before if x >= 0 and y >= 0)
+
+    assert alignment(a, b) == pytest.approx(1 - least(2, 3) / 7, abs=1e-6)
+
+
 def test_order_in_time_counts():
     a = torch.eye(4)
     assert alignment(a, a) == pytest.approx(1) and alignment(a, a.flip(0)) < 0.5
