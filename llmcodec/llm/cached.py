@@ -57,18 +57,19 @@ class Rows:
         """What was read, to be kept: nothing may be read behind it here any more."""
         return Run(self._cache, self._mask)
 
-    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    def advance(self, parents: Tensor, tokens: Tensor) -> Tensor:
         """See Continuation."""
         device = self._mask.device
-        if list(parents) != list(range(len(parents))):
-            order = torch.tensor(parents, device=device)
+        if not torch.equal(parents, torch.arange(len(parents))):
+            order = parents.to(device)
             self._cache.reorder_cache(order)
             self._mask, self._positions = self._mask[order], self._positions[order]
-        return self.read(torch.tensor(tokens, device=device)[:, None])
+        return self.read(tokens.to(device), tokens.shape[1])
 
     @torch.inference_mode()
-    def read(self, tokens: Tensor) -> Tensor:
-        """Tokens [R, n] behind each row -> float32 [R, V] log-probabilities of what follows, on the CPU."""
+    def read(self, tokens: Tensor, last: int = 1) -> Tensor:
+        """Tokens [R, n] behind each row -> float32 [R, last, V] log-probabilities of what follows the last ones, on the
+        CPU."""
         count = tokens.shape[1]
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), count)], dim=1)
         output = self._model(
@@ -76,8 +77,8 @@ class Rows:
             attention_mask=self._mask,
             position_ids=self._positions[:, None] + torch.arange(count, device=tokens.device),
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=last,
             **{cache_name(self._model): self._cache},
         )
         self._positions = self._positions + count
-        return output.logits[:, -1].float().log_softmax(-1).cpu()
+        return output.logits[:, -last:].float().log_softmax(-1).cpu()

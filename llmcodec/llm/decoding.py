@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,6 +42,16 @@ class Schedule:
             return self.tables[self.steps[len(past)]]
         begun = tuple(past[start:])
         return tuple(dict.fromkeys(one[len(begun)] for one in self.runs[start] if one[: len(begun)] == begun))
+
+    def forced(self, past: Sequence[int]) -> list[int]:
+        """The ids that follow those generated so far, up to where there is a choice."""
+        found: list[int] = []
+        while len(past) + len(found) < len(self):
+            allowed = self.allowed([*past, *found])
+            if len(allowed) > 1:
+                break
+            found.append(allowed[0])
+        return found
 
 
 @dataclass(frozen=True)
@@ -107,8 +117,9 @@ Request = tuple[Prefix, Schedule]
 class Continuation(Protocol):
     """Rows that a model reads on, each behind its own prefix."""
 
-    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """Row r becomes row parents[r] with tokens[r] behind it: float32 [R, V] log-probabilities of what follows."""
+    def advance(self, parents: Tensor, tokens: Tensor) -> Tensor:
+        """Row r becomes row parents[r] with tokens[r] behind it, long [R] and [R, n] -> float32 [R, n, V]
+        log-probabilities of what follows each of them."""
         ...
 
 
@@ -140,13 +151,15 @@ class ScheduleProcessor(LogitsProcessor):
 
 class SeededNoise(LogitsProcessor):
     """Gumbel noise, from a generator for each row: the likeliest id with it is a sample without it, and a row's sample
-    does not depend on the batch."""
+    does not depend on the batch. Where a row has no choice nothing is drawn: such a step may be left out."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        uniform = torch.stack([torch.rand(scores.shape[1], generator=one) for one in self._generators])
+        uniform = torch.ones(scores.shape)
+        for row in (scores.isfinite().sum(1) > 1).nonzero()[:, 0].tolist():
+            torch.rand(scores.shape[1], generator=self._generators[row], out=uniform[row])
         tiny = torch.finfo(torch.float32).tiny
         return scores - (-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()
 
@@ -175,8 +188,8 @@ class Search:
     def done(self) -> bool:
         return self.tokens.shape[1] == self.length
 
-    def step(self, logprobs: Tensor) -> tuple[list[int], list[int]]:
-        """Log-probabilities [R, V] of the next token -> which row each row continues, and with which token."""
+    def step(self, logprobs: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities [R, V] of the next token -> which row each row continues and with which token, long [R]."""
         vocabulary = logprobs.shape[1]
         scores = self._filters(self.tokens, logprobs)  # type: ignore[arg-type]
         if self.beams == 1:
@@ -185,7 +198,23 @@ class Search:
             parents, tokens = self._best(scores.log_softmax(1), vocabulary)
         self.tokens = torch.cat([self.tokens[parents], tokens[:, None]], 1)
         self.logprobs = torch.cat([self.logprobs[parents], logprobs[parents, tokens][:, None]], 1)
-        return parents.tolist(), tokens.tolist()
+        return parents, tokens
+
+    def forced(self) -> Tensor:
+        """Ids of the next steps, as far as no row has a choice there: long [R, n]; none where beams are compared."""
+        rows = [
+            schedule.forced(past) if len(past) < len(schedule) else None
+            for schedule, past in zip(self.schedules, self.tokens.tolist(), strict=True)
+        ] if self.beams == 1 else [[]]  # fmt: skip
+        count = min((len(row) for row in rows if row is not None), default=0)
+        if not count:
+            return self.tokens[:, :0]
+        return torch.tensor([[0] * count if row is None else row[:count] for row in rows])  # None: its schedule is over
+
+    def take(self, tokens: Tensor, logprobs: Tensor) -> None:
+        """Go on by tokens [R, n]; logprobs [R, n, V]: what each was one of."""
+        self.tokens = torch.cat([self.tokens, tokens], 1)
+        self.logprobs = torch.cat([self.logprobs, logprobs.gather(2, tokens[..., None])[..., 0]], 1)
 
     def _best(self, scores: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
         """The likeliest continuations of each unit; a unit whose schedule has ended keeps its order."""
@@ -208,13 +237,28 @@ class Search:
 
 
 def searched(continuation: Continuation, first: Tensor, search: Search) -> Iterator[Search]:
-    """The search after each of its steps. first: float32 [R, V], what follows each row's prefix."""
+    """The search after each of its steps, those without a choice together with the one before, for they are read in one
+    pass. first: float32 [R, V], what follows each row's prefix."""
     logprobs = first
     while not search.done:
         parents, tokens = search.step(logprobs)
+        forced = search.forced()
+        read = torch.cat([tokens[:, None], forced], 1)
+        if search.tokens.shape[1] + forced.shape[1] == search.length:
+            read = read[:, :-1]  # nobody asks what follows the end
+        if read.shape[1]:
+            behind = continuation.advance(parents, read)
+            search.take(forced, behind[:, : forced.shape[1]])
+            logprobs = behind[:, -1]
         yield search
-        if not search.done:
-            logprobs = continuation.advance(parents, tokens)
+
+
+def streamed(searches: Iterable[Search]) -> Iterator[tuple[int, float]]:
+    """The tokens of a search of one row, each with its log-probability, as they become known."""
+    known = 0
+    for search in searches:
+        yield from zip(search.tokens[0, known:].tolist(), search.logprobs[0, known:].tolist(), strict=True)
+        known = search.tokens.shape[1]
 
 
 def checked_requests(requests: Sequence[Request], max_context: int, vocab_size: int, name: str) -> None:

@@ -22,6 +22,7 @@ from llmcodec.llm.decoding import (
     check_stream,
     checked_requests,
     searched,
+    streamed,
 )
 from llmcodec.vocabulary import Vocabulary
 
@@ -133,8 +134,7 @@ class FakeLLM:
         """See FrozenLLM."""
         check_stream(sampling)
         checked_requests([(prefix, schedule)], self.max_context, self.vocab_size, self.name)
-        for search in self._search((prefix, schedule), sampling, 0):
-            yield int(search.tokens[0, -1]), float(search.logprobs[0, -1])
+        yield from streamed(self._search((prefix, schedule), sampling, 0))
 
     def _search(self, request: Request, sampling: Sampling, candidate: int) -> Iterator[Search]:
         prefix, schedule = request
@@ -170,9 +170,14 @@ class _Rows:
     def __init__(self, llm: FakeLLM, states: Sequence[_State]) -> None:
         self._llm, self._states = llm, states
 
-    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    def advance(self, parents: Tensor, tokens: Tensor) -> Tensor:
         """See Continuation."""
-        self._states = [copy.deepcopy(self._states[parent]) for parent in parents]
-        for state, token in zip(self._states, tokens, strict=True):
+        self._states = [copy.deepcopy(self._states[parent]) for parent in parents.tolist()]
+        return torch.stack([self._behind(*pair) for pair in zip(self._states, tokens.tolist(), strict=True)])
+
+    def _behind(self, state: _State, tokens: Sequence[int]) -> Tensor:
+        rows = []
+        for token in tokens:
             self._llm._read(state, token)
-        return torch.stack([self._llm._next(state) for state in self._states])
+            rows.append(self._llm._next(state))
+        return torch.stack(rows)

@@ -22,6 +22,7 @@ from llmcodec.llm.decoding import (
     check_stream,
     checked_requests,
     searched,
+    streamed,
 )
 from llmcodec.llm.devices import device_named, dtype_named
 from llmcodec.llm.tokenizer import TextTokenizer
@@ -123,7 +124,7 @@ class TransformersLLM:
             for batch in self._batches_of_runs(pairs, alike):
                 prefixes = [pairs[i][0] for i in batch]
                 reader = Rows(self.model, prefixes)
-                logprobs = reader.read(self._pad([rows[i] for i in batch], left=False)[0])
+                logprobs = reader.read(self._pad([rows[i] for i in batch], left=False)[0])[:, 0]
                 run = reader.run
                 for place, i in enumerate(batch):
                     ids = (*pairs[i][0].ids, *rows[i])
@@ -168,8 +169,7 @@ class TransformersLLM:
         """See FrozenLLM."""
         check_stream(sampling)
         checked_requests([(prefix, schedule)], self.max_context, self.vocab_size, self.name)
-        for search in self._search([(prefix, schedule)], [0], sampling):
-            yield int(search.tokens[0, -1]), float(search.logprobs[0, -1])
+        yield from streamed(self._search([(prefix, schedule)], [0], sampling))
 
     def _search(self, units: Sequence[Request], candidates: Sequence[int], sampling: Sampling) -> Iterator[Search]:
         prefixes = [prefix for prefix, _ in units for _ in range(sampling.beams)]

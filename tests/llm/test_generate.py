@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcodec.errors import ConfigError, PromptError
-from llmcodec.llm import GREEDY, FakeLLM, Sampling, Schedule, ScheduleProcessor
+from llmcodec.llm import GREEDY, FakeLLM, Sampling, Schedule, ScheduleProcessor, fake
 
 PREFIX = [20, 21, 22, 20, 21, 23, 24, 20, 21, 25, 26, 27]
 SCHEDULE = Schedule((tuple(range(20, 30)), tuple(range(25, 40)), (50, 51)), (0, 0, 1, 1, 1, 2, 0, 2))
@@ -56,6 +56,37 @@ def test_what_a_run_allows_depends_on_how_it_began():
     past = {(): (24, 25), (24,): (20, 22), (24, 20): (30, 31), (24, 20, 31): (22,), (24, 22): (30,)}
     assert {begun: schedule.allowed(begun) for begun in past} == past
     assert schedule.allowed((24, 20, 30, 21)) == (24, 25)
+
+
+LED = Schedule(((24, 25), (20, 22), (30, 31), (21, 22, 23), (50,)), (4, 0, 1, 2, 3, 4, 4, 1, 2, 3, 4), {2: RUN, 7: RUN})
+
+
+@pytest.mark.parametrize("sampling", KINDS)
+def test_steps_without_a_choice_are_as_likely_as_others_and_change_nothing_in_a_batch(llm, sampling):
+    prefixes = llm.prepare([PREFIX, PREFIX[3:8], []])
+    requests = [(prefix, schedule) for prefix in prefixes for schedule in (LED, SHORT, Schedule(((50,),), (0, 0)))]
+    for (prefix, schedule), found in zip(requests, llm.generate(requests, sampling), strict=True):
+        alone = llm.generate([(llm.prepare([prefix.ids])[0], schedule)], sampling)[0]
+        assert [one.ids for one in found] == [one.ids for one in alone]
+        for one in found:
+            assert follows(one.ids, schedule)
+            assert torch.allclose(one.logprobs, llm.log_likelihood([(prefix, one.ids)])[0], atol=1e-4)
+    ids, logprobs = zip(*llm.stream(prefixes[0], LED), strict=True)
+    (whole,) = llm.generate([(prefixes[0], LED)])[0]
+    assert ids == whole.ids and torch.allclose(torch.tensor(logprobs), whole.logprobs, atol=1e-5)
+
+
+def test_steps_without_a_choice_are_read_together(monkeypatch):
+    llm, read = FakeLLM(), []
+    advance = fake._Rows.advance
+    monkeypatch.setattr(
+        fake._Rows, "advance", lambda rows, *given: read.append(given[1].shape[1]) or advance(rows, *given)
+    )
+    prefix = llm.prepare([PREFIX])[0]
+    llm.generate([(prefix, Schedule(((20, 21), (30,)), (0, 1, 1, 1, 0, 1)))])
+    assert read == [4, 1]  # behind the last token nothing is asked
+    llm.generate([(prefix, Schedule(((20, 21), (30,)), (0, 1, 1, 1, 0, 1)))], Sampling(beams=2))
+    assert read[2:] == [1] * 5
 
 
 @pytest.mark.parametrize("sampling", KINDS)
