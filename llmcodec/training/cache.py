@@ -160,7 +160,8 @@ def _read(source: ClipSource, complain: Complain) -> tuple[list[Clip], list[np.n
             return error
 
     clips, waves, errors = [], [], []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    threads = ThreadPoolExecutor(os.cpu_count())
+    try:
         for clip, found in zip(source.clips, threads.map(read, source.clips), strict=True):
             if isinstance(found, AudioError):
                 errors.append(str(found))
@@ -168,6 +169,8 @@ def _read(source: ClipSource, complain: Complain) -> tuple[list[Clip], list[np.n
             else:
                 clips.append(clip)
                 waves.append(found)
+    finally:
+        threads.shutdown(cancel_futures=True)  # where it is interrupted, the rest is not read
     if not clips:
         raise AudioError(f"none of {len(errors)} clips can be read; the first: {errors[0]}")
     return clips, waves
