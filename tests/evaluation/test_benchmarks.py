@@ -192,11 +192,13 @@ def test_engine(run, sounds, monkeypatch):
     assert "3-way 2-shot by knn" in printed
 
 
-def test_speak(run, sounds, judge, tmp_path):
+@pytest.mark.parametrize("several", [(), ("--candidates", 2, "--rerank", "heard")])
+def test_speak(run, sounds, judge, tmp_path, several):
     pytest.importorskip("matplotlib")
     page = tmp_path / "page.html"
     options = ("--data", sounds, "--generations", 6, "--judged", 3, "--shots", 2, "--page", page)
-    code, written, printed = run("speak", *options)
+    code, written, printed = run("speak", *options, *several)
+    assert (written["candidates"], written["temperature"]) == ((2, 0.8) if several else (1, 0.0))
     rows = {row["what"]: row for row in written["rows"]}
     assert code == 0 and list(rows) == ["generated", "blind choice", "other recordings", "their codec round trip"]
     assert rows["generated"]["restricted"]["n"] == 6 and rows["blind choice"]["restricted"]["n"] == 3
