@@ -20,6 +20,8 @@ once() { # NAME SCRIPT ARGUMENTS...
 once speed speed.py --seconds 1 10 600 3600 --peers compile bfloat16 conv conv-per-call encodec dac mimi snac encodec-package
 once reconstruct reconstruct.py --data "$dev/speech"
 once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
+# The codec that recipes/adversarial.yaml makes: ADVERSARIAL=runs/adversarial/codec
+[ -z "${ADVERSARIAL:-}" ] || once adversarial reconstruct.py --data "$dev/speech" --codec "$ADVERSARIAL"
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once engine engine.py --data "$dev/sounds" --scorer knn
 once load load.py --data "$dev/sounds" --seconds 300 --threads 1
@@ -40,6 +42,7 @@ fewshot sounds-scorers sounds --episodes 100 \
 fewshot models sounds --llm smollm2-135m gemma3-270m qwen2.5-0.5b --episodes 100 --settings 2x1 5x1 --scorer knn direct
 once enhance enhance.py --speech "$dev/speech" --noise "$dev/noise"
 once speak speak.py --data "$dev/digits"
+once speak-heard speak.py --data "$dev/digits" --candidates 8 --rerank heard --no-questions
 once speak-qwen speak.py --data "$dev/digits" --llm qwen2.5-0.5b
 if [ -d "${LLMCODEC_MODELS:-}/kokoro" ]; then # digits in a clean voice, synthetic: needs the package kokoro-onnx
     voice=$(mktemp -d)
