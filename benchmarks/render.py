@@ -274,13 +274,18 @@ def reconstruct_table(content: dict[str, Any]) -> str:
     rows = []
     for name, row in content["rows"].items():
         if row["n"]:
-            unit, digits = (100.0, 1) if name.startswith("WER") else (1.0, 3)
-            numbers = [f"{unit * row[key]:.{digits}f}" for key in ("value", "low", "high")]
-            label = f"{name} (%)" if name.startswith("WER") else name
-            rows.append([label, numbers[0], f"{numbers[1]} - {numbers[2]}", row["n"]])
+            label, value, interval = measured(name, row)
+            rows.append([label, value, interval, row["n"]])
     rate = f"{content['tokens_per_second']:.1f} tokens/s, {content['bits_per_second']:.0f} bit/s"
     head = ["measure", "mean", "95 % interval", "clips"]
     return "\n".join([table(head, rows), "", f"{rate}. Clips of {content['data']['name']}."])
+
+
+def measured(name: str, row: dict[str, Any]) -> tuple[str, str, str]:
+    """A measure's label, its mean and its interval."""
+    unit, digits = (100.0, 1) if name.startswith("WER") else (1.0, 3)
+    value, low, high = (f"{unit * row[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{name} (%)" if name.startswith("WER") else name, value, f"{low} - {high}"
 
 
 def adversarial_table(shipped: dict[str, Any], trained: dict[str, Any]) -> str:
@@ -289,7 +294,9 @@ def adversarial_table(shipped: dict[str, Any], trained: dict[str, Any]) -> str:
     for name, row in shipped["rows"].items():
         other = trained["rows"].get(name, {"n": 0})
         if row["n"] and other["n"]:
-            rows.append([name, *(f"{one['value']:.3f} ({one['low']:.3f} - {one['high']:.3f})" for one in (row, other))])
+            label, value, interval = measured(name, row)
+            _, found, around = measured(name, other)
+            rows.append([label, f"{value} ({interval})", f"{found} ({around})"])
     note = f"Clips of {trained['data']['name']}. `reconstruct.json`: {made(shipped)}. "
     note += f"`adversarial.json`: {made(trained)}."
     return "\n".join([table(["measure", "shipped", "against discriminators"], rows), "", note])

@@ -21,15 +21,16 @@ class Ear:
     """
 
     def __init__(self, codec: LLMCodec, texts: Sequence[str], recordings: Sequence[AudioCodes]) -> None:
-        self.codec, self.texts = codec, list(texts)
+        self.codec, self._texts = codec, np.array(texts)
         self._known = [self._queries(codes) for codes in recordings]
 
     def surely(self, codes: AudioCodes, text: str) -> float:
         """Log-probability that a clip says `text`, one of those demonstrated, and none of the others."""
         queries = self._queries(codes)
         like = np.array([alignment(queries, known) for known in self._known])
-        owners = np.array(self.texts)
-        scores = {one: SHARPNESS * float(like[owners == one].mean()) for one in dict.fromkeys(self.texts)}
+        scores = {
+            one: SHARPNESS * float(like[self._texts == one].mean()) for one in dict.fromkeys(self._texts.tolist())
+        }
         return scores[text] - float(np.logaddexp.reduce(list(scores.values())))
 
     def _queries(self, codes: AudioCodes) -> Tensor:

@@ -54,14 +54,13 @@ class Generated:
 
 @dataclass(frozen=True)
 class _Part:
-    """One stretch to generate: the demonstrations and query that ask for it, its length, the demonstrations whose words
-    it may use (none: any), and its text, if it is one."""
+    """One stretch to generate: the demonstrations and query that ask for it, its length, and the demonstrations whose
+    words it may use (none: any). The last one chosen is the nearest: of a text, one that says it."""
 
     chosen: tuple[int, ...]
     query: tuple[int, ...]
     samples: int
     shown: tuple[int, ...] = ()
-    text: str = ""
 
 
 class FewShotGenerator:
@@ -251,8 +250,7 @@ class FewShotGenerator:
         for text in texts:
             nearness = text_nearness(text, self.demonstrations)
             samples = usual_samples(self.demonstrations, nearness)
-            part = self._part(self.builder.input_ids(text), nearness, samples, share)
-            found.append(replace(part, text=plain(text)))
+            found.append(self._part(self.builder.input_ids(text), nearness, samples, share))
         unit = self.codec.config.unit_samples  # all but the last end on whole units, so that codes can be joined
         if seconds is not None and len(found) > 1:
             whole = [replace(part, samples=max(unit, round(part.samples / unit) * unit)) for part in found[:-1]]
@@ -325,16 +323,19 @@ class FewShotGenerator:
         scores = candidate_scores(
             self.rerank, found, self.codec, self.llm,
             lambda: self._asked([replace(part, query=tuple(self.builder.query([])))])[0],
-            lambda codes: self._listening().surely(codes, part.text),
+            lambda codes: self._listening().surely(codes, self._said_by(part.chosen[-1])),
         )  # fmt: skip
         best, codes = found[max(range(len(scores)), key=scores.__getitem__)]
         return best, codes, tuple(scores)
 
     def _listening(self) -> Ear:
         if self._ear is None:
-            texts = [plain(str(one.given)) for one in self.demonstrations]
+            texts = [self._said_by(n) for n in range(len(self.demonstrations))]
             self._ear = Ear(self.codec, texts, [one.codes for one in self.demonstrations])
         return self._ear
+
+    def _said_by(self, demonstration: int) -> str:
+        return plain(str(self.demonstrations[demonstration].given))
 
     def _codes(self, ids: Sequence[int], samples: int) -> AudioCodes:
         return AudioCodes(self.builder.layers(ids, samples), torch.tensor([samples]))

@@ -196,25 +196,28 @@ class Search:
             parents, tokens = torch.arange(len(scores)), scores.argmax(1)
         else:
             parents, tokens = self._best(scores.log_softmax(1), vocabulary)
-        self.tokens = torch.cat([self.tokens[parents], tokens[:, None]], 1)
-        self.logprobs = torch.cat([self.logprobs[parents], logprobs[parents, tokens][:, None]], 1)
+        self.tokens, self.logprobs = self.tokens[parents], self.logprobs[parents]
+        self.take(tokens[:, None], logprobs[parents, tokens][:, None])
         return parents, tokens
 
     def forced(self) -> Tensor:
         """Ids of the next steps, as far as no row has a choice there: long [R, n]; none where beams are compared."""
+        none = self.tokens[:, :0]
+        if self.beams > 1:
+            return none
         rows = [
             schedule.forced(past) if len(past) < len(schedule) else None
             for schedule, past in zip(self.schedules, self.tokens.tolist(), strict=True)
-        ] if self.beams == 1 else [[]]  # fmt: skip
+        ]
         count = min((len(row) for row in rows if row is not None), default=0)
         if not count:
-            return self.tokens[:, :0]
+            return none
         return torch.tensor([[0] * count if row is None else row[:count] for row in rows])  # None: its schedule is over
 
     def take(self, tokens: Tensor, logprobs: Tensor) -> None:
-        """Go on by tokens [R, n]; logprobs [R, n, V]: what each was one of."""
+        """Go on by tokens [R, n] of log-probabilities [R, n]."""
         self.tokens = torch.cat([self.tokens, tokens], 1)
-        self.logprobs = torch.cat([self.logprobs, logprobs.gather(2, tokens[..., None])[..., 0]], 1)
+        self.logprobs = torch.cat([self.logprobs, logprobs], 1)
 
     def _best(self, scores: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
         """The likeliest continuations of each unit; a unit whose schedule has ended keeps its order."""
@@ -248,7 +251,7 @@ def searched(continuation: Continuation, first: Tensor, search: Search) -> Itera
             read = read[:, :-1]  # nobody asks what follows the end
         if read.shape[1]:
             behind = continuation.advance(parents, read)
-            search.take(forced, behind[:, : forced.shape[1]])
+            search.take(forced, behind[:, : forced.shape[1]].gather(2, forced[..., None])[..., 0])
             logprobs = behind[:, -1]
         yield search
 

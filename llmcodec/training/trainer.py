@@ -131,7 +131,7 @@ class Meter:
             count.index_add_(0, codes, torch.ones_like(codes))
 
     def line(self) -> str:
-        return f"training (loss {float(self.sums['total']) / self.steps:.3f})" if self.steps else "training"
+        return f"training (loss {float(self.sums['total']) / self.steps:.3f})"
 
     def take(self) -> dict[str, float]:
         values = {f"loss/{name}": float(total) / self.steps for name, total in self.sums.items()}
