@@ -48,7 +48,9 @@ class TransformersLLM:
         self.batch_logits = batch_logits
         config = model.config.get_text_config()
         self.text = TextTokenizer(tokenizer, name, config.bos_token_id)
-        self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        head = model.get_output_embeddings()
+        head.register_forward_pre_hook(_evenly_strided)
+        self.vocab_size = int(head.weight.shape[0])
         self.max_context = int(getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length)
         self.bos_id: int | None = tokenizer.bos_token_id
         self._start = self.text.start
@@ -283,3 +285,10 @@ class TransformersLLM:
             tokens[i, where] = torch.tensor(row)
             mask[i, where] = 1
         return tokens.to(self.model.device), mask.to(self.model.device)
+
+
+def _evenly_strided(head: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What goes into the head as if it had been made in that shape. A slice of the last steps is multiplied row by row
+    otherwise, each time with a copy of the head's weights."""
+    hidden, *others = given
+    return hidden.contiguous().reshape(-1, hidden.shape[-1]).view(hidden.shape), *others

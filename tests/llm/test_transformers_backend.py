@@ -52,6 +52,19 @@ def test_no_pass_exceeds_the_bounds(tiny, monkeypatch):
     assert max(cached) <= 64
 
 
+def test_the_head_gets_what_it_multiplies_at_once(tiny):
+    """A slice of the last steps is multiplied row by row, each time with a copy of the head's weights."""
+    llm = tiny("llama")
+    given = []
+    llm.model.get_output_embeddings().register_forward_hook(lambda head, inputs, output: given.append(inputs[0]))
+    prepared = llm.prepare([PREFIX, PREFIX[3:]])
+    llm.extend([(prefix, CONTINUATIONS[0]) for prefix in prepared])
+    for hidden in given:
+        size, steps, width = hidden.shape
+        assert hidden.stride() == (steps * width, width, 1)
+    assert len(given) >= 2
+
+
 def test_the_model_is_frozen(transformers_llm):
     assert not transformers_llm.model.training
     assert not any(weight.requires_grad for weight in transformers_llm.model.parameters())
