@@ -1,6 +1,7 @@
 """What the tests of several parts share: a tiny random codec and sounds."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ TINY = CodecConfig(
     backbone=SpectralConfig(
         mels=20, kernel=3, expansion=1, encoder_width=16, encoder_depth=2, listener_mels=20,
         listener_width=16, listener_heads=2, listener_expansion=1, listener_kernel=3, listener_slow_kernel=3,
-        decoder_width=16, decoder_depth=2, fine_width=8, fine_depth=1,
+        decoder_width=16, decoder_depth=2, fine_width=8, fine_depth=1, harmonic_bands=6,
     ),
     layers=(
         LayerConfig("semantic", 4, 8, from_context=True), LayerConfig("coarse", 2, 4, patched=True),
@@ -27,7 +28,7 @@ TINY = CodecConfig(
     ),
 )  # fmt: skip
 
-
+TINY_PLAIN = replace(TINY, backbone=replace(TINY.backbone, harmonic_bands=0))
 TINY_CONV = CodecConfig(
     latent_dim=64,
     backbone=ConvConfig(encoder_width=4, decoder_width=128),
@@ -66,9 +67,9 @@ def tiny_codec():
     return build_codec()
 
 
-@pytest.fixture(scope="session", params=[TINY, TINY_CONV], ids=["spectral", "conv"])
+@pytest.fixture(scope="session", params=[TINY, TINY_PLAIN, TINY_CONV], ids=["spectral", "plain", "conv"])
 def each_codec(request):
-    """A tiny random codec of each backbone."""
+    """A tiny random codec of each backbone; `plain` is the spectral one without a harmonic source."""
     return build_codec(config=request.param)
 
 

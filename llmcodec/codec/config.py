@@ -28,7 +28,8 @@ class SpectralConfig:
     """The `spectral` backbone: ConvNeXt blocks at the frame rate between a log-mel input and an inverse STFT output.
 
     The listener, in the sizes of Whisper-base, works at half the rate of the spectra; its slow layers on means of
-    `listener_pool` such steps.
+    `listener_pool` such steps. `harmonic_bands`: points of the envelope of the decoder's harmonic source; 0: it has
+    none, as in checkpoints that do not name it.
     """
 
     kind: str = "spectral"
@@ -54,6 +55,7 @@ class SpectralConfig:
     decoder_depth: Depth = 6
     fine_width: Size = 160
     fine_depth: Depth = 2
+    harmonic_bands: Annotated[int, Field(ge=0, le=8_192)] = 0
 
     @property
     def frame_samples(self) -> int:
@@ -123,6 +125,8 @@ class CodecConfig:
             net = self.backbone
             if net.hop > net.fft_size or net.fft_size % 2 or net.hop % 2 or not net.kernel % 2:
                 raise ModelError("the spectral backbone needs an odd kernel, an even fft_size and an even hop up to it")
+            if net.harmonic_bands == 1:
+                raise ModelError("harmonic_bands must be 0 or above 1")
             if context:
                 self._check_listener(net, context[0] * net.spectra_per_frame)
         if isinstance(self.backbone, ConvConfig):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, ConvConfig
+from llmcodec.codec.place import Decoded, Place
 
 HEAD_WIDTH = 64
 DILATIONS = (1, 3, 9)
@@ -216,23 +217,24 @@ class ConvDecoder(nn.Module):
         self,
         latent: Tensor,
         mask: Tensor,
-        first_frame: int = 0,
+        place: Place | None = None,
+        pitch: Tensor | None = None,
         draws: Sequence[Tensor] | None = None,
-    ) -> Tensor:
-        """latent [B, F, latent_dim], mask [B, F, 1] -> wave [B, F * hop].
+    ) -> Decoded:
+        """latent [B, F, latent_dim], mask [B, F, 1] -> what is decoded of F frames.
 
-        first_frame: how many frames of the clip lie before. draws: per block, standard normal noise, [B, 1, length of
-        the block's output].
+        place: where in its clip they begin. pitch: has no use here. draws: per block, standard normal noise, [B, 1,
+        length of the block's output].
         """
         valid = Valid.of(mask)
         x = self.first(valid(latent.transpose(1, 2)))
         if self.attention is not None:
             x = self.attention(x)
         if draws is None:
-            draws = self._fixed_noise(mask.shape[1], first_frame)
+            draws = self._fixed_noise(mask.shape[1], place.first if place else 0)
         for block, noise in zip(self.blocks, draws, strict=True):
             x = block(x, valid, noise.to(x))
-        return self.last(valid(self.snake(x))).tanh()[:, 0]
+        return Decoded(self.last(valid(self.snake(x))).tanh()[:, 0])
 
     def noise_lengths(self, frames: int) -> list[int]:
         """Samples of noise that each block takes for so many frames."""

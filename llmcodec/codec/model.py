@@ -23,6 +23,7 @@ from llmcodec.codec.backbones import build_backbone
 from llmcodec.codec.card import model_card
 from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
+from llmcodec.codec.place import Decoded, Place
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
 from llmcodec.errors import AudioError, ModelError, first_line
 from llmcodec.temporary import beside
@@ -79,15 +80,16 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         return next(self.parameters()).device
 
     def forward(
-        self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None
-    ) -> tuple[Tensor, list[LayerOutput]]:
-        """For training: wave [B, T] of whole frames, mask [B, F, 1] -> wave [B, T], layer outputs.
+        self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None, pitch: Tensor | None = None
+    ) -> tuple[Decoded, list[LayerOutput]]:
+        """For training: wave [B, T] of whole frames, mask [B, F, 1] -> what is decoded, layer outputs.
 
-        `tables` replaces the stored codebooks while their projections are being trained.
+        `tables` replaces the stored codebooks while their projections are being trained; `pitch` is that of the
+        original, for a decoder with a harmonic source (`SpectralDecoder.forward`).
         """
         latent, context = self.encoder(wave, mask)
         quantised, outputs = self.quantizer(latent, context, mask, tables)
-        return self.decoder(quantised, mask), outputs
+        return self.decoder(quantised, mask, pitch=pitch), outputs
 
     def encode(self, waves: Tensor | Sequence[Tensor]) -> AudioCodes:
         """One waveform float32 [T] or a list of them (any lengths) at `sample_rate` -> codes, one row per waveform.
@@ -123,7 +125,7 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
             if int(codes.samples[group[0]]) > limit:
                 waves[group[0]] = torch.cat(list(self.stream_decode(codes[group[0]])))
             else:
-                made = self._decode_batch(AudioCodes.cat([codes[number] for number in group]))
+                made, _ = self._decode_batch(AudioCodes.cat([codes[number] for number in group]))
                 waves |= zip(group, made, strict=True)
         return [waves[number] for number in range(len(waves))]
 
@@ -193,13 +195,15 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         return outputs, samples
 
     @torch.inference_mode()
-    def _decode_batch(self, codes: AudioCodes, first_frame: int = 0) -> list[Tensor]:
+    def _decode_batch(self, codes: AudioCodes, place: Place | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """The waveforms, and the phases at the starts of their frames [B, F] if the decoder keeps any."""
         frames = -(-codes.samples // self.config.frame_samples)
         mask = self._mask(-(-frames // self.config.window) * self.config.window)
         latent = self.quantizer.decode([layer.clamp(min=0).to(self.device) for layer in codes.layers], mask.shape[1])
         latent = latent * nn.functional.pad(self._mask(frames), (0, 0, 0, mask.shape[1] - int(frames.max())))
-        wave = self.decoder(latent, mask, first_frame).cpu()
-        return [row[:count] for row, count in zip(wave, codes.samples.tolist(), strict=True)]
+        decoded = self.decoder(latent, mask, place)
+        waves = zip(decoded.wave.cpu(), codes.samples.tolist(), strict=True)
+        return [row[:count] for row, count in waves], decoded.turns
 
     def _mask(self, frames: Tensor) -> Tensor:
         """frames long [B] -> float [B, max, 1]: 1 on a clip's frames, 0 behind."""

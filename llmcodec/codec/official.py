@@ -64,7 +64,7 @@ class OfficialCodec(LLMCodec):
             draws = [torch.randn(batch, 1, length, generator=generator) for length in decoder.noise_lengths(frames)]
         latent = self.quantizer.decode([layer.to(self.device) for layer in codes], frames)
         mask = torch.ones(batch, frames, 1, device=self.device)
-        return decoder(latent, mask, draws=draws)[:, None]
+        return decoder(latent, mask, draws=draws).wave[:, None]
 
 
 def load_official_checkpoint(

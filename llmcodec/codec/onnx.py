@@ -40,7 +40,7 @@ class _Decoder(nn.Module):
     def forward(self, *codes: Tensor) -> Tensor:
         frames = codes[0].shape[1] * self.codec.strides[0]
         latent = self.codec.quantizer.decode(list(codes), frames)
-        return self.codec.decoder(latent, latent.new_ones(latent.shape[0], frames, 1))
+        return self.codec.decoder(latent, latent.new_ones(latent.shape[0], frames, 1)).wave
 
 
 def export_onnx(codec: LLMCodec, folder: str | Path) -> None:

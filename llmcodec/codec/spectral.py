@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from llmcodec.codec.config import CodecConfig, SpectralConfig
 from llmcodec.codec.listener import Listener
 from llmcodec.codec.mel import mel_filterbank, power_spectra
+from llmcodec.codec.place import Decoded, Place
 from llmcodec.codec.pointwise import Pointwise
+from llmcodec.codec.source import HarmonicSource
 
 
 class ConvNeXtBlock(nn.Module):
@@ -99,19 +101,31 @@ class SpectralDecoder(nn.Module):
         self.fine = ConvNeXtStack(net.fine_width, net.fine_depth, net.kernel, net.expansion)
         self.to_spectrum = Pointwise(net.fine_width, net.fft_size + 2)
         nn.init.constant_(self.to_spectrum.bias[: net.fft_size // 2 + 1], -3.0)  # begin quiet: log magnitudes
+        self.source = HarmonicSource(config, net) if net.harmonic_bands else None
 
-    def forward(self, latent: Tensor, mask: Tensor, first_frame: int = 0) -> Tensor:
-        """latent [B, F, latent_dim], mask [B, F, 1] -> waveform float32 [B, F * frame_samples].
+    def forward(self, latent: Tensor, mask: Tensor, place: Place | None = None, pitch: Tensor | None = None) -> Decoded:
+        """latent [B, F, latent_dim], mask [B, F, 1] -> what is decoded of F frames.
 
-        first_frame: how many frames of the clip lie before; nothing depends on it here.
+        place: where in its clip they begin. pitch: in Hz, of the harmonic source at every hop [B, n], where it is above
+        0; otherwise it is the one that the latents tell.
         """
         hidden = self.trunk(self.embed(latent), mask)
         batch, frames, _ = hidden.shape
         hidden = self.split(hidden).reshape(batch, frames * self.net.spectra_per_frame, self.net.fine_width)
-        hidden = self.fine(hidden, mask.repeat_interleave(self.net.spectra_per_frame, dim=1))
+        mask = mask.repeat_interleave(self.net.spectra_per_frame, dim=1)
+        hidden = self.fine(hidden, mask)
         log_magnitude, phase = self.to_spectrum(hidden).float().chunk(2, dim=-1)
-        pieces = torch.fft.irfft(torch.polar(log_magnitude.clamp(max=6).exp(), phase), n=self.net.fft_size)
-        return self._overlap_add(pieces, mask.repeat_interleave(self.net.spectra_per_frame, dim=1))
+        spectra, turns, scores = torch.polar(log_magnitude.clamp(max=6).exp(), phase), None, None
+        if self.source is not None:
+            harmonics = self.source(hidden, mask, place, pitch)
+            spectra = spectra + harmonics.spectra
+            turns, scores = harmonics.turns[:, :: self.net.spectra_per_frame], harmonics.scores
+        return Decoded(self._overlap_add(torch.fft.irfft(spectra, n=self.net.fft_size), mask), turns, scores)
+
+    @torch.no_grad()
+    def soften(self, by: float) -> None:
+        """Lower the log magnitudes of what comes from no harmonic source."""
+        self.to_spectrum.bias[: self.net.fft_size // 2 + 1] -= by
 
     def _overlap_add(self, pieces: Tensor, mask: Tensor) -> Tensor:
         """Pieces [B, n, fft_size], mask [B, n, 1] -> [B, n * hop], each sample over the window energy it received."""

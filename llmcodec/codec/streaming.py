@@ -13,9 +13,13 @@ from torch import Tensor
 
 from llmcodec.codec.codes import AudioCodes, check_layers
 from llmcodec.codec.config import CodecConfig
+from llmcodec.codec.place import Place
 from llmcodec.errors import AudioError
 
 BLOCK_SECONDS = 20.0
+
+# Codes, and where in their clip they begin -> their waveforms, and the phases at the starts of their frames, if any.
+Decode = Callable[[AudioCodes, Place], tuple[list[Tensor], Tensor | None]]
 
 
 def stream_encode(
@@ -49,31 +53,31 @@ def stream_encode(
         yield _cut(encode([torch.cat(held)]), done - start, size, config)
 
 
-def stream_decode(
-    decode: Callable[[AudioCodes, int], list[Tensor]], codes: AudioCodes, config: CodecConfig, reach: int
-) -> Iterator[Tensor]:
-    """`decode` turns codes, and the number of frames before them, into waveforms; the codes of one clip -> successive
-    pieces [t] of its waveform."""
+def stream_decode(decode: Decode, codes: AudioCodes, config: CodecConfig, reach: int) -> Iterator[Tensor]:
+    """The codes of one clip -> successive pieces [t] of its waveform."""
     if len(codes) != 1:
         raise AudioError(f"stream_decode takes the codes of one clip, not of {len(codes)}")
     unit = config.unit_samples
     margin = -(-reach // config.frames_multiple) * unit
     block = max(1, round(BLOCK_SECONDS * config.sample_rate / unit)) * unit
     samples = int(codes.samples)
+    frame, turns = config.frame_samples, None
     for start in range(0, samples, block):
-        low, high = max(0, start - margin), min(samples, start + block + margin)
-        wave = decode(_cut(codes, low, high, config), low // config.frame_samples)[0]
-        yield wave[start - low : min(start + block, samples) - low]
+        low, end = max(0, start - margin), min(start + block, samples)
+        place = Place(low // frame, (start - low) // frame, turns)
+        (wave,), phases = decode(_cut(codes, low, min(samples, end + margin), config), place)
+        yield wave[start - low : end - low]
+        if phases is not None and end < samples:
+            turns = phases[:, (end - low) // frame]
 
 
-def decode_pieces(
-    decode: Callable[[AudioCodes, int], list[Tensor]], pieces: Iterable[AudioCodes], config: CodecConfig, reach: int
-) -> Iterator[Tensor]:
+def decode_pieces(decode: Decode, pieces: Iterable[AudioCodes], config: CodecConfig, reach: int) -> Iterator[Tensor]:
     """Successive pieces of one clip's codes, of whole units but for the last -> its waveform [t], as soon as no later
     code can change it."""
     unit = config.unit_samples
     margin = -(-reach // config.frames_multiple) * unit
     held: AudioCodes | None = None  # codes from sample `start` on
+    frame, turns = config.frame_samples, None
     start = done = size = 0
     for piece in pieces:
         if size % unit:
@@ -82,13 +86,16 @@ def decode_pieces(
         size += int(piece.samples)
         end = (size - margin) // unit * unit
         if end > done:
-            wave = decode(held, start // config.frame_samples)[0]
+            (wave,), phases = decode(held, Place(start // frame, (done - start) // frame, turns))
             yield wave[done - start : end - start]
+            if phases is not None:
+                turns = phases[:, (end - start) // frame]
             done = end
             keep = max(0, done - margin)
             held, start = _cut(held, keep - start, size - start, config), keep
     if held is not None and size > done:
-        yield decode(held, start // config.frame_samples)[0][done - start :]
+        (wave,), _ = decode(held, Place(start // frame, (done - start) // frame, turns))
+        yield wave[done - start :]
 
 
 def join_codes(pieces: Sequence[AudioCodes]) -> AudioCodes:

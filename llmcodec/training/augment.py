@@ -1,5 +1,5 @@
 """Changes made to training crops as they are drawn. The teachers' features stay those of the clean clip, so the words
-learn not to mind; the sound to reproduce is the changed one.
+learn not to mind; the sound to reproduce is the changed one or, with `Data.restore`, the clean one.
 
 What changes the features' timing or content (speed, mixtures) is in the cache's copies instead, with features of its
 own: see `cache.mix_and_stretch`.
@@ -20,16 +20,20 @@ DECAY_SECONDS = (0.1, 0.6)  # of the reverberation, to -60 dB
 CUTOFF_HZ = (2000.0, 7000.0)
 
 
-def augment(wave: Wave, data: Data, random: np.random.Generator) -> Wave:
-    """wave [T] -> a changed one of the same length, within [-1, 1]; each change comes with its own probability."""
+def augment(wave: Wave, data: Data, random: np.random.Generator) -> tuple[Wave, Wave]:
+    """wave [T] -> a changed one of the same length, and the sound to reproduce, within [-1, 1]; each change comes with
+    its own probability."""
+    clean = wave
     if random.random() < data.reverb:
         wave = reverberate(wave, random)
     if random.random() < data.noise:
         wave = add_noise(wave, random)
     if random.random() < data.band_limit:
         wave = band_limit(wave, random)
-    wave = wave * np.float32(10 ** (random.uniform(-data.gain_db, data.gain_db) / 20))
-    return wave / max(np.float32(1.0), np.abs(wave).max(initial=0.0))
+    target = clean if data.restore else wave
+    gain = np.float32(10 ** (random.uniform(-data.gain_db, data.gain_db) / 20))
+    gain /= max(np.float32(1.0), gain * np.abs([wave, target]).max(initial=0.0))
+    return gain * wave, gain * target
 
 
 def reverberate(wave: Wave, random: np.random.Generator) -> Wave:

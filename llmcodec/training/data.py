@@ -22,9 +22,11 @@ MAX_WORKERS = 8
 
 @dataclass
 class Batch:
-    """wave [B, T]; mask [B, F, 1] of frames; rows [B, R, dim] of the audio teacher; texts [B, e]; has_text [B]."""
+    """wave [B, T]; target [B, T], the sound to reproduce; mask [B, F, 1] of frames; rows [B, R, dim] of the audio
+    teacher; texts [B, e]; has_text [B]."""
 
     wave: Tensor
+    target: Tensor
     mask: Tensor
     rows: Tensor
     texts: Tensor
@@ -81,24 +83,32 @@ class CropBatches:
         chosen = random.choice(len(self.weights), size * self.processes, p=self.weights)
         seeds = random.integers(1 << 62, size=len(chosen))
         mine = slice(self.process * size, (self.process + 1) * size)
-        waves, masks, rows, texts, has_text = [], [], [], [], []
+        waves, targets, masks, rows, texts, has_text = [], [], [], [], [], []
         for clip, seed in zip(chosen[mine].tolist(), seeds[mine].tolist(), strict=True):
             random = np.random.default_rng(seed)
             length = int(self.cache.wave_bounds[clip, 1] - self.cache.wave_bounds[clip, 0])
             start = int(random.integers(max(0, length - self.crop) // SAMPLES_PER_ROW + 1))
             wave = self.cache.wave(clip, start * SAMPLES_PER_ROW, self.crop)
-            wave = torch.from_numpy(augment(wave.numpy(), self.data, random))
+            wave, target = map(torch.from_numpy, augment(wave.numpy(), self.data, random))
             frames = -(-len(wave) // self.frame_samples)
             features = self.cache.rows(clip, start, self.rows)
             masks.append((torch.arange(self.crop // self.frame_samples) < frames).float())
             waves.append(nn.functional.pad(wave, (0, self.crop - len(wave))))
+            targets.append(nn.functional.pad(target, (0, self.crop - len(wave))))
             missing = self.rows - len(features)
             rows.append(torch.cat([features, features.mean(0, keepdim=True).expand(missing, -1)]))
             text = int(self.cache.text_rows[clip])
             has_text.append(float(text >= 0))
             texts.append(self.cache.text(text) if text >= 0 else torch.zeros(self.cache.texts.shape[1]))
         mask = torch.stack(masks)[..., None]
-        return Batch(torch.stack(waves), mask, torch.stack(rows), torch.stack(texts), torch.tensor(has_text))
+        return Batch(
+            torch.stack(waves),
+            torch.stack(targets),
+            mask,
+            torch.stack(rows),
+            torch.stack(texts),
+            torch.tensor(has_text),
+        )
 
 
 class StepBatches(Dataset[list[Batch]]):

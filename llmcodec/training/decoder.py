@@ -18,7 +18,7 @@ class DecoderTraining(nn.Module):
     def __init__(self, codec: LLMCodec, weights: Losses) -> None:
         super().__init__()
         self.codec = codec
-        self.on_wave = WaveformLosses(codec.sample_rate, weights)
+        self.on_wave = WaveformLosses(codec.config, weights)
         self.requires_grad_(False)
         codec.decoder.requires_grad_(True)
 
@@ -41,5 +41,6 @@ class DecoderTraining(nn.Module):
             with torch.no_grad():
                 latent, context = self.codec.encoder(batch.wave, batch.mask)
                 quantised, _ = self.codec.quantizer(latent, context, batch.mask)
-            made = self.codec.decoder(quantised, batch.mask)
-            return self.on_wave(made, batch.wave), [], made
+            pitch = self.on_wave.pitch(batch.target)
+            decoded = self.codec.decoder(quantised, batch.mask, pitch=pitch)
+            return self.on_wave(decoded, batch.target, pitch), [], decoded.wave

@@ -40,7 +40,7 @@ class TrainingModel(nn.Module):
         self.semantic_to_features = nn.Linear(first.lookup_dim, features)
         self.coarse_to_features = nn.Linear(coarse, features)
         self.semantic_to_text = nn.Linear(first.lookup_dim, text_dim)
-        self.on_wave = WaveformLosses(codec.sample_rate, weights)
+        self.on_wave = WaveformLosses(codec.config, weights)
 
     def hold_words(self) -> None:
         """From now on the words of the layer chosen from context stay what they are."""
@@ -74,9 +74,10 @@ class TrainingModel(nn.Module):
             _, output = self.codec.quantizer.layers[0](None, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)], None
         tables = self.tables()
-        made, outputs = self.codec(batch.wave, batch.mask, tables)
+        pitch = self.on_wave.pitch(batch.target)
+        decoded, outputs = self.codec(batch.wave, batch.mask, tables, pitch)
         found = {} if self.words_held else self._taught(batch, outputs[0], tables[0])
-        found |= self.on_wave(made, batch.wave)
+        found |= self.on_wave(decoded, batch.target, pitch)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]
@@ -97,7 +98,7 @@ class TrainingModel(nn.Module):
             mask = batch.mask[:, :: batch.mask.shape[1] // rows]
             features = self._space().standardised(batch.rows)
             found["consistency"] = losses.consistency_loss(predicted, features, mask)
-        return found, [self._used(output) for output in outputs], made
+        return found, [self._used(output) for output in outputs], decoded.wave
 
     def _taught(self, batch: Batch, semantic: LayerOutput, table: Tensor) -> dict[str, Tensor]:
         """The losses between the semantic layer and its teachers."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
-from llmcodec.codec.spectral import SpectralEncoder
+from llmcodec.codec.spectral import SpectralDecoder, SpectralEncoder
 from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.llm import load_transformers
 from llmcodec.models import locate
@@ -35,6 +35,7 @@ from llmcodec.training.sources import open_source
 from llmcodec.vocabulary import Vocabulary
 
 INHERIT_CLIPS, INHERIT_SECONDS = 24, 5.0  # what the teacher's attention is watched in
+SOFTER = 1.5  # log amplitude by which a decoder becomes softer that gets a harmonic source, which then finds work
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,28 @@ def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:
 
 
 def prepare_decoder(recipe: Recipe) -> DecoderTraining:
-    """The codec of `recipe.start`, ready for its decoder to learn. ConfigError when the recipe tells of another."""
+    """The codec of `recipe.start`, ready for its decoder to learn. The decoder may be of other sizes than its own: then
+    it begins with what fits. ConfigError when anything else is of another codec."""
     assert recipe.start is not None
-    codec = _codec(recipe.start)
-    if codec.config != recipe.codec_config():
-        raise ConfigError("recipe field start: the codec is of other layers or another backbone")
+    torch.manual_seed(recipe.seed)
+    start = _codec(recipe.start)
+    codec = LLMCodec(recipe.codec_config(), start.vocabularies)
+    try:
+        codec.encoder.load_state_dict(start.encoder.state_dict())
+        codec.quantizer.load_state_dict(start.quantizer.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"recipe field start: the codec is of other layers or another backbone ({first_line(error)})"
+        ) from error
+    mine, known = codec.decoder.state_dict(), start.decoder.state_dict()
+    fits = {name for name, value in mine.items() if name in known and known[name].shape == value.shape}
+    codec.decoder.load_state_dict(mine | {name: known[name] for name in fits})
+    if (
+        isinstance(codec.decoder, SpectralDecoder)
+        and codec.decoder.source
+        and not any("source" in name for name in fits)
+    ):
+        codec.decoder.soften(SOFTER)
     return DecoderTraining(codec, recipe.losses)
 
 

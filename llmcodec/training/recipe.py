@@ -32,6 +32,9 @@ class Data(_Strict):
     noise: Fraction = Field(default=0.0, description="probability of noise in a crop")
     reverb: Fraction = Field(default=0.0, description="probability of reverberation")
     band_limit: Fraction = Field(default=0.0, description="probability of a low pass")
+    restore: bool = Field(
+        default=False, description="the sound to reproduce is the one before noise, reverberation and low pass"
+    )
 
 
 class Teachers(_Strict):
@@ -88,6 +91,7 @@ class Losses(_Strict):
     mel: Weight = 1.5
     envelope: Weight = Field(default=0.5, description="correlation of band envelopes, as in STOI")
     loudness: Weight = Field(default=0.0, description="disturbance as PESQ's perceptual model finds it")
+    pitch: Weight = Field(default=0.5, description="of a harmonic source, where the backbone has harmonic_bands")
     listening: Weight = Field(default=0.0, description="what Whisper hears of the decoded sound and of the original")
     listening_start: Annotated[int, Field(ge=0)] = Field(default=0, description="main steps before it comes in")
     commitment: Weight = 0.25

@@ -118,15 +118,15 @@ def _gradients(
         with accelerator.autocast():
             found, codes, wave = run.model(batch, phase.prelude)
         if adversary and wave is not None:
-            found["discriminator"] = adversary.learn(batch.wave, wave)
+            found["discriminator"] = adversary.learn(batch.target, wave)
         return found, codes, wave
 
     def judge() -> dict[str, torch.Tensor]:
         losses = dict(found)
         if adversary and wave is not None:
-            losses |= adversary.losses(batch.wave, wave)
+            losses |= adversary.losses(batch.target, wave)
         if run.listening and phase.listening and wave is not None:
-            losses["listening"] = run.listening(batch.wave, wave)
+            losses["listening"] = run.listening(batch.target, wave)
         losses["total"] = _total(losses, wave, run)
         if not number:
             run.optimiser.zero_grad()

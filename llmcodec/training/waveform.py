@@ -1,25 +1,40 @@
-"""The losses of the decoded waveform that need no network of their own."""
+"""The losses of what is decoded that need no network of their own."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from llmcodec.codec.config import CodecConfig, SpectralConfig
+from llmcodec.codec.place import Decoded
 from llmcodec.training.losses import ReconstructionLoss
 from llmcodec.training.loudness import LoudnessLoss
+from llmcodec.training.pitch import pitch_loss, track_pitch
 from llmcodec.training.recipe import Losses
 
 
 class WaveformLosses(nn.Module):
-    """`stft`, `mel`, `envelope` and, if it has a weight, `loudness`."""
+    """`stft`, `mel`, `envelope`; `loudness` if it has a weight; `pitch` if the decoder has a harmonic source."""
 
-    def __init__(self, sample_rate: int, weights: Losses) -> None:
+    def __init__(self, config: CodecConfig, weights: Losses) -> None:
         super().__init__()
-        self.reconstruction = ReconstructionLoss(sample_rate)
-        self.loudness = LoudnessLoss(sample_rate) if weights.loudness else None
+        self.reconstruction = ReconstructionLoss(config.sample_rate)
+        self.loudness = LoudnessLoss(config.sample_rate) if weights.loudness else None
+        net = config.backbone
+        self.sample_rate, self.hop = config.sample_rate, 0
+        if isinstance(net, SpectralConfig) and net.harmonic_bands:
+            self.hop = net.hop
 
-    def forward(self, made: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """Waveforms [B, T] -> losses by name, unweighted scalars."""
-        found: dict[str, Tensor] = self.reconstruction(made, wanted)
+    @torch.no_grad()
+    def pitch(self, wanted: Tensor) -> Tensor | None:
+        """Waveform [B, T] -> what the harmonic source is to follow, Hz [B, n], if there is one."""
+        return track_pitch(wanted, self.sample_rate, self.hop) if self.hop else None
+
+    def forward(self, decoded: Decoded, wanted: Tensor, pitch: Tensor | None) -> dict[str, Tensor]:
+        """What is decoded, the waveform [B, T] to reproduce, its pitch -> losses by name, unweighted scalars."""
+        found: dict[str, Tensor] = self.reconstruction(decoded.wave, wanted)
         if self.loudness is not None:
-            found["loudness"] = self.loudness(made, wanted)
+            found["loudness"] = self.loudness(decoded.wave, wanted)
+        if pitch is not None and decoded.pitch is not None:
+            found["pitch"] = pitch_loss(decoded.pitch, pitch)
         return found

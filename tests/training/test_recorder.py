@@ -27,7 +27,7 @@ def tape(monkeypatch):
 
 
 def batch(value):
-    return Batch(*(torch.full((2, 3), value) for _ in range(5)))
+    return Batch(*(torch.full((2, 3), value) for _ in range(6)))
 
 
 def test_a_part_runs_a_few_times_is_recorded_once_and_played_from_then_on(tape):

@@ -330,6 +330,32 @@ def test_a_decoder_that_is_interrupted_goes_on_exactly(train, recipe, steps, tmp
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_a_decoder_gets_a_source_and_its_other_parts_go_on(train, recipe, steps, sound, tmp_path):
+    first = train(recipe(), tmp_path / "first")
+    backbone = recipe().backbone | {"harmonic_bands": 5, "fine_depth": 2}
+    fields = decoder(first, {"backbone": backbone})
+    second = train(recipe(fields, steps=1, learning_rate=1e-9), tmp_path / "second")
+    assert {"pitch", "stft"} <= steps[-1].keys()
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
+    new = {name.split(".")[1] for name in after.keys() - before.keys()}
+    assert new == {"source", "fine"}
+    softer = "decoder.to_spectrum.bias"
+    for name, tensor in before.items():
+        if name != softer:
+            assert torch.allclose(tensor.float(), after[name].float(), atol=1e-4), name
+    assert torch.allclose(
+        before[softer].float() - after[softer].float(), torch.tensor([1.5] * 321 + [0.0] * 321), atol=0.01
+    )
+    codes = [LLMCodec.from_pretrained(folder).encode(sound(9000)) for folder in (first, second)]
+    assert all(torch.equal(a, b) for a, b in zip(codes[0].layers, codes[1].layers, strict=True))
+
+
+def test_a_codec_learns_with_a_harmonic_source(train, recipe, steps, tmp_path):
+    made = train(recipe({"backbone": recipe().backbone | {"harmonic_bands": 5}}, steps=2), tmp_path / "run")
+    assert steps[-1]["pitch"] > 0
+    assert LLMCodec.from_pretrained(made).config.backbone.harmonic_bands == 5
+
+
 def test_a_decoder_of_another_codec_is_refused(train, recipe, tmp_path):
     first = train(recipe(steps=1), tmp_path / "first")
     with pytest.raises(ConfigError, match="recipe field start: the codec is of other layers or another backbone"):

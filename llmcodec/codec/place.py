@@ -1,0 +1,30 @@
+"""Decoding in pieces: what a decoder is told of the clip before a piece, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Decoded(NamedTuple):
+    """wave float32 [B, F * frame_samples]; of a decoder with a harmonic source, its phase at each frame's start, int64
+    [B, F], and the scores of the pitches of each spectrum [B, n, PITCHES]."""
+
+    wave: Tensor
+    turns: Tensor | None = None
+    pitch: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in its clip a piece begins: `first` frames lie before it.
+
+    turns: the phase of a harmonic source, int64 [B], `known` frames behind its beginning: the first frame of the piece
+    that comes out as in the whole clip.
+    """
+
+    first: int = 0
+    known: int = 0
+    turns: Tensor | None = None

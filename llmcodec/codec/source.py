@@ -1,0 +1,114 @@
+"""The harmonic source of a decoder: a periodic sound of the pitch that the codes tell, shaped by a spectral envelope.
+
+A network that works frame by frame can hardly know where the period of a voice stands in a frame; a sum of the periods
+before it does. The pitch is turned into a band-limited pulse train, and the decoder adds its spectrum, weighted, to the
+one that it makes itself (neural source-filter models: Wang et al. 2019; in front of an inverse STFT: Li et al. 2023,
+HiFTNet).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from llmcodec.codec.config import CodecConfig, SpectralConfig
+from llmcodec.codec.place import Place
+from llmcodec.codec.pointwise import Pointwise
+
+LOWEST_HZ, HIGHEST_HZ = 55.0, 550.0
+PITCHES = 96  # evenly in log frequency: 42 cents
+SHARPNESS = 4.0  # power of the probabilities of which the pitch is the mean: near the likeliest, and yet continuous
+TURN = 1 << 32  # phases are whole numbers of this part of a turn: their sums are exact, in one piece or in many
+TOP = 0.95  # of half the sample rate: no harmonic lies above
+
+
+class Harmonics(NamedTuple):
+    """Spectra complex [B, n, fft_size / 2 + 1]; the phase at each frame's start, int64 [B, n]; scores of the pitches
+    [B, n, PITCHES]."""
+
+    spectra: Tensor
+    turns: Tensor
+    scores: Tensor
+
+
+class HarmonicSource(nn.Module):
+    """What a decoder knows of each spectrum -> the spectrum of its periodic part."""
+
+    window: Tensor
+    pitches: Tensor
+    spread: Tensor
+
+    def __init__(self, config: CodecConfig, net: SpectralConfig) -> None:
+        super().__init__()
+        self.net, self.sample_rate = net, config.sample_rate
+        self.to_pitch = Pointwise(net.fine_width, PITCHES)
+        self.to_envelope = Pointwise(net.fine_width, net.harmonic_bands)
+        nn.init.constant_(self.to_envelope.bias, -5.0)  # begin quiet: log magnitudes
+        self.register_buffer("window", torch.hann_window(net.fft_size), persistent=False)
+        ratio = math.log(HIGHEST_HZ / LOWEST_HZ)
+        self.register_buffer("pitches", torch.linspace(0, ratio, PITCHES).exp() * LOWEST_HZ, persistent=False)
+        self.register_buffer(
+            "spread", interpolation(net.harmonic_bands, net.fft_size, config.sample_rate), persistent=False
+        )
+
+    def forward(
+        self, hidden: Tensor, mask: Tensor, place: Place | None = None, pitch: Tensor | None = None
+    ) -> Harmonics:
+        """hidden [B, n, fine_width], mask [B, n, 1]; place: where in its clip that begins.
+
+        pitch [B, n] in Hz takes the place of what is expected, where it is above 0.
+        """
+        scores = self.to_pitch(hidden).float()
+        frequency = self.expected(scores)
+        if pitch is not None:
+            frequency = torch.where(pitch > 0, pitch, frequency)
+        wave, turns = self.pulses(frequency.detach(), mask[..., 0], place)
+        margin = (self.net.fft_size - self.net.hop) // 2
+        pieces = nn.functional.pad(wave, (margin, margin)).unfold(-1, self.net.fft_size, self.net.hop)
+        envelope = (self.to_envelope(hidden).float() @ self.spread).clamp(max=6).exp()
+        return Harmonics(torch.fft.rfft(pieces * self.window) * envelope, turns, scores)
+
+    def expected(self, scores: Tensor) -> Tensor:
+        """Scores [B, n, PITCHES] -> pitch in Hz [B, n]: a mean in log frequency."""
+        return ((SHARPNESS * scores).softmax(-1) @ self.pitches.log()).exp()
+
+    def pulses(self, frequency: Tensor, mask: Tensor, place: Place | None) -> tuple[Tensor, Tensor]:
+        """Frequency in Hz at the start of each hop [B, n], mask [B, n] -> pulse train [B, n * hop] of unit power, 0
+        where the mask is; phase at the start of each hop [B, n], 0 at the first if `place` does not tell."""
+        hop = self.net.hop
+        following = torch.cat([frequency[:, 1:], frequency[:, -1:]], dim=1)
+        inside = torch.cat([mask[:, 1:], mask[:, -1:]], dim=1) > 0
+        following = torch.where(inside, following, frequency)
+        cycles = (frequency + following) * (0.5 * hop / self.sample_rate)
+        advance = (cycles.double() * TURN).round().long() if cycles.device.type != "mps" else (cycles * TURN).long()
+        turns = advance.cumsum(1) - advance
+        if place and place.turns is not None:
+            known = place.known * self.net.spectra_per_frame
+            turns = turns - turns[:, known : known + 1] + place.turns[:, None]
+        turns = turns % TURN
+        time = torch.arange(hop, device=frequency.device) / self.sample_rate
+        slope = (following - frequency) * (0.5 * self.sample_rate / hop)
+        phase = (turns / TURN)[..., None] + frequency[..., None] * time + slope[..., None] * time.square()
+        phase = phase - phase.round()
+        count = (TOP * self.sample_rate / 2 / torch.maximum(frequency, following)).floor()[..., None]
+        below = (math.pi * phase).sin()
+        sum_of_cosines = ((2 * count + 1) * math.pi * phase).sin() / torch.where(below.abs() < 1e-6, 1e-6, below)
+        sum_of_cosines = torch.where(below.abs() < 1e-6, 2 * count + 1, sum_of_cosines) - 1  # twice Dirichlet's kernel
+        wave = sum_of_cosines * (0.5 / count).sqrt() * mask[..., None]
+        return wave.flatten(1), turns
+
+
+def pitch_place(pitch: Tensor) -> Tensor:
+    """Pitch in Hz -> its place among the `PITCHES`, 0 to `PITCHES` - 1, of whole numbers and what lies between."""
+    octaves = (pitch.clamp(LOWEST_HZ, HIGHEST_HZ) / LOWEST_HZ).log2()
+    return octaves * ((PITCHES - 1) / math.log2(HIGHEST_HZ / LOWEST_HZ))
+
+
+def interpolation(bands: int, fft_size: int, sample_rate: int) -> Tensor:
+    """[bands, fft_size / 2 + 1]: from values at points even in mel, 0 Hz to half the sample rate, to all bins."""
+    bins = 2595 * (1 + torch.linspace(0, sample_rate / 2, fft_size // 2 + 1) / 700).log10()
+    place = bins / bins[-1] * (bands - 1)
+    return (1 - (place - torch.arange(bands)[:, None]).abs()).clamp(min=0)

@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from llmcodec.codec import SpectralConfig
+from llmcodec.codec.place import Place
+from llmcodec.codec.source import HIGHEST_HZ, LOWEST_HZ, PITCHES, TOP, interpolation, pitch_place
+from llmcodec.errors import ModelError
+
+RATE, HOP = 16_000, 160
+
+
+@pytest.fixture
+def source(tiny_codec):
+    return tiny_codec.decoder.source
+
+
+def glide(hops, low=100.0, high=220.0):
+    return torch.linspace(low, high, hops)[None]
+
+
+@pytest.mark.parametrize("pitch", [60.0, 123.4, 400.0])
+def test_pulses_are_harmonics_of_one_power(source, pitch):
+    wave, _ = source.pulses(torch.full((1, 100), pitch), torch.ones(1, 100), None)
+    power = torch.fft.rfft(wave[0] * torch.hann_window(len(wave[0]))).abs().square()
+    frequency = torch.fft.rfftfreq(wave.shape[1], 1 / RATE)
+    harmonic = (frequency / pitch - (frequency / pitch).round()).abs() * pitch < 4
+    assert float(power[harmonic].sum() / power.sum()) > 0.999
+    assert float(power[frequency > TOP * RATE / 2 + 4].sum() / power.sum()) < 1e-3
+    strongest = [float(power[(frequency - n * pitch).abs() < 4].max()) for n in range(1, 8)]
+    assert max(strongest) < 1.6 * min(strongest)  # bins lie beside the harmonics
+    assert float(wave.square().mean()) == pytest.approx(1, rel=0.05)
+
+
+def test_a_glide_has_the_pitch_it_is_told_at_each_hop(source):
+    pitch = glide(100)
+    _, turns = source.pulses(pitch, torch.ones(1, 100), None)
+    assert turns[0, 0] == 0
+    cycles = (turns[0, 1:] - turns[0, :-1]) % (1 << 32) / (1 << 32)
+    assert torch.allclose(cycles, (pitch[0, 1:] + pitch[0, :-1]) / 2 * HOP / RATE % 1, atol=1e-4)
+
+
+def test_pieces_go_on_where_the_one_before_ended(source):
+    pitch, mask = glide(60), torch.ones(1, 60)
+    whole, turns = source.pulses(pitch, mask, None)
+    step = source.net.spectra_per_frame
+    piece, again = source.pulses(pitch[:, 30:], mask[:, 30:], Place(10, 4, turns[:, 30 + 4 * step]))
+    assert torch.equal(piece, whole[:, 30 * HOP :]) and torch.equal(again, turns[:, 30:])
+
+
+def test_there_are_no_pulses_behind_a_clip(source):
+    mask = (torch.arange(40) < 25).float()[None]
+    wave, _ = source.pulses(glide(40), mask, None)
+    alone, _ = source.pulses(glide(40)[:, :25], torch.ones(1, 25), None)
+    assert torch.equal(wave[:, : 25 * HOP], alone) and not wave[:, 25 * HOP :].any()
+
+
+@pytest.mark.parametrize("pitch", [LOWEST_HZ, 101.0, 333.3, HIGHEST_HZ])
+def test_the_expected_pitch_is_that_of_the_scores(source, pitch):
+    place = pitch_place(torch.tensor([[pitch]]))
+    scores = -2 * (torch.arange(PITCHES) - place[..., None]).abs()
+    scores[..., (int(place) + 48) % PITCHES] = -4  # a little likely, an octave or more away
+    assert float(source.expected(scores)) == pytest.approx(pitch, rel=0.01)
+
+
+def test_an_envelope_passes_through_its_points():
+    spread = interpolation(6, 640, RATE)
+    assert spread.shape == (6, 321) and torch.allclose(spread.sum(0), torch.ones(321))
+    assert spread[0, 0] == 1 and spread[-1, -1] == pytest.approx(1)
+
+
+def test_a_decoder_follows_the_pitch_it_is_given(new_codec):
+    codec = new_codec()
+    decoder = codec.decoder
+    torch.nn.init.constant_(decoder.source.to_envelope.bias, 3.0)  # louder than all else
+    latent, mask = torch.randn(1, 40, 16), torch.ones(1, 40, 1)
+    told = decoder(latent, mask, pitch=torch.full((1, 120), 200.0)).wave
+    power = torch.fft.rfft(told[0, 3200:16_000] * torch.hann_window(12_800)).abs().square()
+    frequency = torch.fft.rfftfreq(12_800, 1 / RATE)
+    near = (frequency / 200 - (frequency / 200).round()).abs() * 200 < 15
+    assert float(power[near].sum() / power.sum()) > 0.9
+    unvoiced = decoder(latent, mask, pitch=torch.zeros(1, 120)).wave
+    assert torch.equal(unvoiced, decoder(latent, mask).wave) and not torch.equal(unvoiced, told)
+
+
+def test_an_envelope_of_one_point_is_refused(tiny_codec):
+    with pytest.raises(ModelError, match="harmonic_bands must be 0 or above 1"):
+        replace(tiny_codec.config, backbone=SpectralConfig(harmonic_bands=1))
