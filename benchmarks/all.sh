@@ -20,7 +20,8 @@ once() { # NAME SCRIPT ARGUMENTS...
 once speed speed.py --seconds 1 10 600 3600 --peers compile bfloat16 conv conv-per-call encodec dac mimi snac encodec-package
 once reconstruct reconstruct.py --data "$dev/speech"
 once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
-# The codec that recipes/adversarial.yaml makes: ADVERSARIAL=runs/adversarial/codec
+# The codecs that recipes/settle.yaml and recipes/adversarial.yaml make: SETTLE=runs/settle/codec, ADVERSARIAL=...
+[ -z "${SETTLE:-}" ] || once reconstruct_settle reconstruct.py --data "$dev/speech" --codec "$SETTLE"
 [ -z "${ADVERSARIAL:-}" ] || once adversarial reconstruct.py --data "$dev/speech" --codec "$ADVERSARIAL"
 once codebook_use codebook_use.py --min-share 0.6 --data "$dev"/{sounds,emotion,digits,keywords,speech}
 once engine engine.py --data "$dev/sounds" --scorer knn

@@ -48,6 +48,11 @@ PUBLISHED = {
     "5-way 1-shot": "33",
     "6-way 1-shot": "17",
 }
+DECODERS = {  # results of reconstruct.py, of decoders of the same words
+    "reconstruct": "shipped",
+    "reconstruct_settle": "without a source",
+    "adversarial": "without one, against discriminators",
+}
 HEADLINE = (
     "llm, knn", WORDS, "nearest neighbour, near words", "nearest neighbour, whisper", "linear probe, whisper",
     "majority", "chance",
@@ -95,8 +100,8 @@ def main() -> None:
     ):
         if name in results:
             tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."
-    if "adversarial" in results and "reconstruct" in results:
-        tables["adversarial"] = adversarial_table(results["reconstruct"], results["adversarial"])
+    if results.keys() >= DECODERS.keys():
+        tables["decoders"] = decoders_table({name: results[name] for name in DECODERS})
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         filled = fill(text, tables, "" if path.parent == ROOT else "../")
@@ -288,18 +293,18 @@ def measured(name: str, row: dict[str, Any]) -> tuple[str, str, str]:
     return f"{name} (%)" if name.startswith("WER") else name, value, f"{low} - {high}"
 
 
-def adversarial_table(shipped: dict[str, Any], trained: dict[str, Any]) -> str:
-    """The shipped decoder and another one of the same words, measure by measure."""
+def decoders_table(results: dict[str, dict[str, Any]]) -> str:
+    """Decoders of the same words, measure by measure."""
     rows = []
-    for name, row in shipped["rows"].items():
-        other = trained["rows"].get(name, {"n": 0})
-        if row["n"] and other["n"]:
-            label, value, interval = measured(name, row)
-            _, found, around = measured(name, other)
-            rows.append([label, f"{value} ({interval})", f"{found} ({around})"])
-    note = f"Clips of {trained['data']['name']}. `reconstruct.json`: {made(shipped)}. "
-    note += f"`adversarial.json`: {made(trained)}."
-    return "\n".join([table(["measure", "shipped", "against discriminators"], rows), "", note])
+    for name in next(iter(results.values()))["rows"]:
+        found = [content["rows"].get(name, {"n": 0}) for content in results.values()]
+        if all(row["n"] for row in found):
+            labels, values, intervals = zip(*(measured(name, row) for row in found), strict=True)
+            cells = [f"{value} ({interval})" for value, interval in zip(values, intervals, strict=True)]
+            rows.append([labels[0], *cells])
+    notes = [f"`{name}.json`: {made(content)}." for name, content in results.items()]
+    head = ["measure", *(DECODERS[name] for name in results)]
+    return "\n".join([table(head, rows), "", " ".join(["Clips of speech.", *notes])])
 
 
 def use_table(content: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 class Decoded(NamedTuple):
     """wave float32 [B, F * frame_samples]; of a decoder with a harmonic source, its phase at each frame's start, int64
-    [B, F], and the scores of the pitches of each spectrum [B, n, PITCHES]."""
+    [B, F], and the scores of the pitches of each spectrum [B, n, PITCHES + 1]."""
 
     wave: Tensor
     turns: Tensor | None = None

@@ -1,9 +1,10 @@
 """The harmonic source of a decoder: a periodic sound of the pitch that the codes tell, shaped by a spectral envelope.
 
 A network that works frame by frame can hardly know where the period of a voice stands in a frame; a sum of the periods
-before it does. The pitch is turned into a band-limited pulse train, and the decoder adds its spectrum, weighted, to the
-one that it makes itself (neural source-filter models: Wang et al. 2019; in front of an inverse STFT: Li et al. 2023,
-HiFTNet).
+before it does. The pitch is turned into a band-limited pulse train. Its spectrum, weighted, takes the place of what the
+decoder makes itself, in voiced frames and below a frequency above which voices are noise as well (harmonic plus noise
+model: Stylianou 2001; neural source-filter models: Wang et al. 2019; before an inverse STFT: HiFTNet, Li et al. 2023).
+Where both were free to say the same, the decoder learned to do without the source.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ PITCHES = 96  # evenly in log frequency: 42 cents
 SHARPNESS = 4.0  # power of the probabilities of which the pitch is the mean: near the likeliest, and yet continuous
 TURN = 1 << 32  # phases are whole numbers of this part of a turn: their sums are exact, in one piece or in many
 TOP = 0.95  # of half the sample rate: no harmonic lies above
+VOICED_BELOW_HZ, OVER_HZ = 4000.0, 300.0  # and by which width the two take turns
 
 
 class Harmonics(NamedTuple):
-    """Spectra complex [B, n, fft_size / 2 + 1]; the phase at each frame's start, int64 [B, n]; scores of the pitches
-    [B, n, PITCHES]."""
+    """Spectra complex [B, n, fft_size / 2 + 1]; the share of others that they leave, likewise; the phase at
+    each hop, int64 [B, n]; scores [B, n, PITCHES + 1] of the pitches, and of there being one."""
 
     spectra: Tensor
+    left: Tensor
     turns: Tensor
     scores: Tensor
 
@@ -40,40 +43,46 @@ class HarmonicSource(nn.Module):
     window: Tensor
     pitches: Tensor
     spread: Tensor
+    low: Tensor
 
     def __init__(self, config: CodecConfig, net: SpectralConfig) -> None:
         super().__init__()
         self.net, self.sample_rate = net, config.sample_rate
-        self.to_pitch = Pointwise(net.fine_width, PITCHES)
+        self.to_pitch = Pointwise(net.fine_width, PITCHES + 1)
         self.to_envelope = Pointwise(net.fine_width, net.harmonic_bands)
-        nn.init.constant_(self.to_envelope.bias, -5.0)  # begin quiet: log magnitudes
+        nn.init.constant_(self.to_envelope.bias, -3.0)  # log magnitudes
         self.register_buffer("window", torch.hann_window(net.fft_size), persistent=False)
         ratio = math.log(HIGHEST_HZ / LOWEST_HZ)
         self.register_buffer("pitches", torch.linspace(0, ratio, PITCHES).exp() * LOWEST_HZ, persistent=False)
         self.register_buffer(
             "spread", interpolation(net.harmonic_bands, net.fft_size, config.sample_rate), persistent=False
         )
+        bins = torch.linspace(0, config.sample_rate / 2, net.fft_size // 2 + 1)
+        self.register_buffer("low", ((VOICED_BELOW_HZ - bins) / OVER_HZ).sigmoid(), persistent=False)
 
     def forward(
         self, hidden: Tensor, mask: Tensor, place: Place | None = None, pitch: Tensor | None = None
     ) -> Harmonics:
         """hidden [B, n, fine_width], mask [B, n, 1]; place: where in its clip that begins.
 
-        pitch [B, n] in Hz takes the place of what is expected, where it is above 0.
+        pitch [B, n] in Hz, 0 where there is none, takes the place of what is expected.
         """
         scores = self.to_pitch(hidden).float()
-        frequency = self.expected(scores)
+        frequency, voiced = self.expected(scores)
         if pitch is not None:
-            frequency = torch.where(pitch > 0, pitch, frequency)
+            frequency, voiced = torch.where(pitch > 0, pitch, frequency), (pitch > 0).float()
         wave, turns = self.pulses(frequency.detach(), mask[..., 0], place)
         margin = (self.net.fft_size - self.net.hop) // 2
         pieces = nn.functional.pad(wave, (margin, margin)).unfold(-1, self.net.fft_size, self.net.hop)
         envelope = (self.to_envelope(hidden).float() @ self.spread).clamp(max=6).exp()
-        return Harmonics(torch.fft.rfft(pieces * self.window) * envelope, turns, scores)
+        voiced = voiced.detach()[..., None]
+        spectra = torch.fft.rfft(pieces * self.window) * (voiced * envelope)
+        return Harmonics(spectra, 1 - voiced * self.low, turns, scores)
 
-    def expected(self, scores: Tensor) -> Tensor:
-        """Scores [B, n, PITCHES] -> pitch in Hz [B, n]: a mean in log frequency."""
-        return ((SHARPNESS * scores).softmax(-1) @ self.pitches.log()).exp()
+    def expected(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [B, n, PITCHES + 1] -> pitch in Hz [B, n], a mean in log frequency; probability that there is one."""
+        shares = (SHARPNESS * scores[..., :-1]).softmax(-1)
+        return (shares @ self.pitches.log()).exp(), scores[..., -1].sigmoid()
 
     def pulses(self, frequency: Tensor, mask: Tensor, place: Place | None) -> tuple[Tensor, Tensor]:
         """Frequency in Hz at the start of each hop [B, n], mask [B, n] -> pulse train [B, n * hop] of unit power, 0

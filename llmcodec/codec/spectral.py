@@ -106,8 +106,8 @@ class SpectralDecoder(nn.Module):
     def forward(self, latent: Tensor, mask: Tensor, place: Place | None = None, pitch: Tensor | None = None) -> Decoded:
         """latent [B, F, latent_dim], mask [B, F, 1] -> what is decoded of F frames.
 
-        place: where in its clip they begin. pitch: in Hz, of the harmonic source at every hop [B, n], where it is above
-        0; otherwise it is the one that the latents tell.
+        place: where in its clip they begin. pitch: in Hz, of the harmonic source at every hop [B, n], 0 where there is
+        none; without it, it is what the latents tell.
         """
         hidden = self.trunk(self.embed(latent), mask)
         batch, frames, _ = hidden.shape
@@ -118,14 +118,9 @@ class SpectralDecoder(nn.Module):
         spectra, turns, scores = torch.polar(log_magnitude.clamp(max=6).exp(), phase), None, None
         if self.source is not None:
             harmonics = self.source(hidden, mask, place, pitch)
-            spectra = spectra + harmonics.spectra
+            spectra = spectra * harmonics.left + harmonics.spectra
             turns, scores = harmonics.turns[:, :: self.net.spectra_per_frame], harmonics.scores
         return Decoded(self._overlap_add(torch.fft.irfft(spectra, n=self.net.fft_size), mask), turns, scores)
-
-    @torch.no_grad()
-    def soften(self, by: float) -> None:
-        """Lower the log magnitudes of what comes from no harmonic source."""
-        self.to_spectrum.bias[: self.net.fft_size // 2 + 1] -= by
 
     def _overlap_add(self, pieces: Tensor, mask: Tensor) -> Tensor:
         """Pieces [B, n, fft_size], mask [B, n, 1] -> [B, n * hop], each sample over the window energy it received."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec import LLMCodec
-from llmcodec.codec.spectral import SpectralDecoder, SpectralEncoder
+from llmcodec.codec.spectral import SpectralEncoder
 from llmcodec.errors import ConfigError, ModelError, first_line
 from llmcodec.llm import load_transformers
 from llmcodec.models import locate
@@ -35,7 +35,6 @@ from llmcodec.training.sources import open_source
 from llmcodec.vocabulary import Vocabulary
 
 INHERIT_CLIPS, INHERIT_SECONDS = 24, 5.0  # what the teacher's attention is watched in
-SOFTER = 1.5  # log amplitude by which a decoder becomes softer that gets a harmonic source, which then finds work
 
 
 @dataclass(frozen=True)
@@ -135,12 +134,6 @@ def prepare_decoder(recipe: Recipe) -> DecoderTraining:
     mine, known = codec.decoder.state_dict(), start.decoder.state_dict()
     fits = {name for name, value in mine.items() if name in known and known[name].shape == value.shape}
     codec.decoder.load_state_dict(mine | {name: known[name] for name in fits})
-    if (
-        isinstance(codec.decoder, SpectralDecoder)
-        and codec.decoder.source
-        and not any("source" in name for name in fits)
-    ):
-        codec.decoder.soften(SOFTER)
     return DecoderTraining(codec, recipe.losses)
 
 

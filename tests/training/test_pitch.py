@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from llmcodec.codec.source import PITCHES, pitch_place
-from llmcodec.training.pitch import pitch_loss, track_pitch
+from llmcodec.training.pitch import bridged, pitch_loss, track_pitch
 
 RATE, HOP = 16_000, 160
 
@@ -50,12 +50,23 @@ def test_the_loss_is_least_where_the_scores_say_the_pitch():
     pitch = torch.tensor([[110.0, 0.0, 247.0]])
     place = pitch_place(pitch)
 
-    def scores(shift):
-        return -2 * (torch.arange(PITCHES) - place[..., None] - shift).abs()
+    def scores(shift, sure=6.0):
+        told = -2 * (torch.arange(PITCHES) - place[..., None] - shift).abs()
+        return torch.cat([told, torch.where(pitch > 0, sure, -sure)[..., None]], dim=-1)
 
     losses = [float(pitch_loss(scores(shift), pitch)) for shift in (0, 1, 3, 20)]
     assert losses == sorted(losses) and losses[0] < 1.2
     other = scores(0)
-    other[:, 1] = torch.randn(PITCHES)  # where there is no pitch nothing is asked
+    other[:, 1, :-1] = torch.randn(PITCHES)  # where there is no pitch only that is asked
     assert float(pitch_loss(other, pitch)) == pytest.approx(losses[0])
-    assert float(pitch_loss(scores(0), torch.zeros(1, 3))) == 0
+    unsure = [float(pitch_loss(scores(0, sure), pitch)) for sure in (6.0, 2.0, 0.0, -2.0)]
+    assert unsure == sorted(unsure) and unsure[2] - unsure[0] == pytest.approx(0.69, abs=0.01)
+
+
+def test_short_gaps_are_bridged_and_long_ones_are_not():
+    pitch = torch.tensor([[0.0, 100.0, 0.0, 0.0, 130.0, *[0.0] * 6, 200.0, *[0.0] * 5, 260.0, 0.0]])
+    wanted = pitch.clone()
+    wanted[0, 2:4] = torch.tensor([110.0, 120.0])
+    wanted[0, 12:17] = torch.tensor([210.0, 220.0, 230.0, 240.0, 250.0])
+    assert torch.allclose(bridged(pitch), wanted)
+    assert not bridged(torch.zeros(2, 5)).any()

@@ -339,13 +339,8 @@ def test_a_decoder_gets_a_source_and_its_other_parts_go_on(train, recipe, steps,
     before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
     new = {name.split(".")[1] for name in after.keys() - before.keys()}
     assert new == {"source", "fine"}
-    softer = "decoder.to_spectrum.bias"
     for name, tensor in before.items():
-        if name != softer:
-            assert torch.allclose(tensor.float(), after[name].float(), atol=1e-4), name
-    assert torch.allclose(
-        before[softer].float() - after[softer].float(), torch.tensor([1.5] * 321 + [0.0] * 321), atol=0.01
-    )
+        assert torch.allclose(tensor.float(), after[name].float(), atol=1e-4), name
     codes = [LLMCodec.from_pretrained(folder).encode(sound(9000)) for folder in (first, second)]
     assert all(torch.equal(a, b) for a, b in zip(codes[0].layers, codes[1].layers, strict=True))
 
