@@ -28,8 +28,8 @@ VOICED_BELOW_HZ, OVER_HZ = 4000.0, 300.0  # and by which width the two take turn
 
 
 class Harmonics(NamedTuple):
-    """Spectra complex [B, n, fft_size / 2 + 1]; the share of others that they leave, likewise; the phase at
-    each hop, int64 [B, n]; scores [B, n, PITCHES + 1] of the pitches, and of there being one."""
+    """Spectra complex [B, n, fft_size / 2 + 1]; the share of others that they leave, likewise; the phase at each hop,
+    int64 [B, n]; scores [B, n, PITCHES + 1] of the pitches, and of there being one."""
 
     spectra: Tensor
     left: Tensor
@@ -92,7 +92,7 @@ class HarmonicSource(nn.Module):
         inside = torch.cat([mask[:, 1:], mask[:, -1:]], dim=1) > 0
         following = torch.where(inside, following, frequency)
         cycles = (frequency + following) * (0.5 * hop / self.sample_rate)
-        advance = (cycles.double() * TURN).round().long() if cycles.device.type != "mps" else (cycles * TURN).long()
+        advance = (cycles * TURN).round().long()
         turns = advance.cumsum(1) - advance
         if place and place.turns is not None:
             known = place.known * self.net.spectra_per_frame

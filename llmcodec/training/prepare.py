@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from llmcodec.training.recipe import Recipe, Words
 from llmcodec.training.sources import open_source
 from llmcodec.vocabulary import Vocabulary
 
+OF_THE_DECODER = ("decoder_width", "decoder_depth", "fine_width", "fine_depth", "harmonic_bands")  # alone
 INHERIT_CLIPS, INHERIT_SECONDS = 24, 5.0  # what the teacher's attention is watched in
 
 
@@ -122,15 +123,15 @@ def prepare_decoder(recipe: Recipe) -> DecoderTraining:
     it begins with what fits. ConfigError when anything else is of another codec."""
     assert recipe.start is not None
     torch.manual_seed(recipe.seed)
-    start = _codec(recipe.start)
-    codec = LLMCodec(recipe.codec_config(), start.vocabularies)
-    try:
-        codec.encoder.load_state_dict(start.encoder.state_dict())
-        codec.quantizer.load_state_dict(start.quantizer.state_dict())
-    except RuntimeError as error:
-        raise ConfigError(
-            f"recipe field start: the codec is of other layers or another backbone ({first_line(error)})"
-        ) from error
+    start, config = _codec(recipe.start), recipe.codec_config()
+    sizes = {name: value for name, value in asdict(start.config.backbone).items() if name in OF_THE_DECODER}
+    if type(config.backbone) is not type(start.config.backbone) or start.config != replace(
+        config, backbone=replace(config.backbone, **sizes)
+    ):
+        raise ConfigError("recipe field start: the codec is of other layers or another backbone")
+    codec = LLMCodec(config, start.vocabularies)
+    codec.encoder.load_state_dict(start.encoder.state_dict())
+    codec.quantizer.load_state_dict(start.quantizer.state_dict())
     mine, known = codec.decoder.state_dict(), start.decoder.state_dict()
     fits = {name for name, value in mine.items() if name in known and known[name].shape == value.shape}
     codec.decoder.load_state_dict(mine | {name: known[name] for name in fits})
