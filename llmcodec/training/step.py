@@ -79,8 +79,15 @@ class Run:
 
     @property
     def exported(self) -> TrainingModel | DecoderTraining:
-        """The model whose codec is exported."""
-        return self.mean.module if self.mean else self.plain  # type: ignore[return-value]
+        """The model whose codec is exported. What does not learn is what it was, to the bit: means make 0 of -0."""
+        if self.mean is None:
+            return self.plain
+        averaged: TrainingModel | DecoderTraining = self.mean.module  # type: ignore[assignment]
+        with torch.no_grad():
+            for mine, theirs in zip(averaged.parameters(), self.plain.parameters(), strict=True):
+                if not theirs.requires_grad:
+                    mine.copy_(theirs)
+        return averaged
 
 
 def train_step(run: Run, batches: list[Batch], step: int) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
