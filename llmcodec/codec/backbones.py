@@ -1,9 +1,9 @@
 """The backbones by name: what encodes a waveform to a latent, and what decodes it.
 
 An encoder takes (wave [B, T], mask [B, F, 1]) and gives (latent [B, F, latent_dim], context [B, F / stride, width] or
-None). A decoder takes (latent, mask, place, pitch), where `place` tells of what lies before in the clip and `pitch` is
-that of the original, in training, and gives a `Decoded`. The `reach` of each is how many frames on either side can
-change an output.
+None). A decoder takes (latent, mask, place, guide), where `place` tells of what lies before in the clip and `guide` of
+the original, in training, and gives a `Decoded`. The `reach` of each is how many frames on either side can change an
+output.
 """
 
 from __future__ import annotations

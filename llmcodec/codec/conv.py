@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, ConvConfig
-from llmcodec.codec.place import Decoded, Place
+from llmcodec.codec.place import Decoded, Guide, Place
 
 HEAD_WIDTH = 64
 DILATIONS = (1, 3, 9)
@@ -218,12 +218,12 @@ class ConvDecoder(nn.Module):
         latent: Tensor,
         mask: Tensor,
         place: Place | None = None,
-        pitch: Tensor | None = None,
+        guide: Guide | None = None,
         draws: Sequence[Tensor] | None = None,
     ) -> Decoded:
         """latent [B, F, latent_dim], mask [B, F, 1] -> what is decoded of F frames.
 
-        place: where in its clip they begin. pitch: has no use here. draws: per block, standard normal noise, [B, 1,
+        place: where in its clip they begin. guide: has no use here. draws: per block, standard normal noise, [B, 1,
         length of the block's output].
         """
         valid = Valid.of(mask)

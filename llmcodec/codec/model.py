@@ -23,7 +23,7 @@ from llmcodec.codec.backbones import build_backbone
 from llmcodec.codec.card import model_card
 from llmcodec.codec.codes import PADDING, AudioCodes
 from llmcodec.codec.config import CodecConfig
-from llmcodec.codec.place import Decoded, Place
+from llmcodec.codec.place import Decoded, Guide, Place
 from llmcodec.codec.quantizer import LayerOutput, ResidualQuantizer
 from llmcodec.errors import AudioError, ModelError, first_line
 from llmcodec.temporary import beside
@@ -80,16 +80,16 @@ class LLMCodec(nn.Module, PyTorchModelHubMixin, library_name="llmcodec", license
         return next(self.parameters()).device
 
     def forward(
-        self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None, pitch: Tensor | None = None
+        self, wave: Tensor, mask: Tensor, tables: list[Tensor] | None = None, guide: Guide | None = None
     ) -> tuple[Decoded, list[LayerOutput]]:
         """For training: wave [B, T] of whole frames, mask [B, F, 1] -> what is decoded, layer outputs.
 
-        `tables` replaces the stored codebooks while their projections are being trained; `pitch` is that of the
-        original, for a decoder with a harmonic source (`SpectralDecoder.forward`).
+        `tables` replaces the stored codebooks while their projections are being trained; `guide` is for a
+        decoder with a harmonic source.
         """
         latent, context = self.encoder(wave, mask)
         quantised, outputs = self.quantizer(latent, context, mask, tables)
-        return self.decoder(quantised, mask, pitch=pitch), outputs
+        return self.decoder(quantised, mask, guide=guide), outputs
 
     def encode(self, waves: Tensor | Sequence[Tensor]) -> AudioCodes:
         """One waveform float32 [T] or a list of them (any lengths) at `sample_rate` -> codes, one row per waveform.

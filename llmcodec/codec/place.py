@@ -1,4 +1,4 @@
-"""Decoding in pieces: what a decoder is told of the clip before a piece, and what it gives."""
+"""What a decoder is told besides latents, of the clip before a piece or of the original in training; what it gives."""
 
 from __future__ import annotations
 
@@ -28,3 +28,15 @@ class Place:
     first: int = 0
     known: int = 0
     turns: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What a harmonic source is told of the original, in training.
+
+    pitch: in Hz at every hop, [B, n]; 0 where there is none. voicing: the source sounds where there is one, not where
+    the latents let expect one.
+    """
+
+    pitch: Tensor
+    voicing: bool = True

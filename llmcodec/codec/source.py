@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
-from llmcodec.codec.place import Place
+from llmcodec.codec.place import Guide, Place
 from llmcodec.codec.pointwise import Pointwise
 
 LOWEST_HZ, HIGHEST_HZ = 55.0, 550.0
@@ -61,16 +61,18 @@ class HarmonicSource(nn.Module):
         self.register_buffer("low", ((VOICED_BELOW_HZ - bins) / OVER_HZ).sigmoid(), persistent=False)
 
     def forward(
-        self, hidden: Tensor, mask: Tensor, place: Place | None = None, pitch: Tensor | None = None
+        self, hidden: Tensor, mask: Tensor, place: Place | None = None, guide: Guide | None = None
     ) -> Harmonics:
-        """hidden [B, n, fine_width], mask [B, n, 1]; place: where in its clip that begins.
+        """hidden [B, n, fine_width], mask [B, n, 1].
 
-        pitch [B, n] in Hz, 0 where there is none, takes the place of what is expected.
+        place: where in its clip that begins. guide: what takes the place of what is expected.
         """
         scores = self.to_pitch(hidden).float()
         frequency, voiced = self.expected(scores)
-        if pitch is not None:
-            frequency, voiced = torch.where(pitch > 0, pitch, frequency), (pitch > 0).float()
+        if guide is not None:
+            told = guide.pitch > 0
+            frequency = torch.where(told, guide.pitch, frequency)
+            voiced = told.float() if guide.voicing else voiced
         wave, turns = self.pulses(frequency.detach(), mask[..., 0], place)
         margin = (self.net.fft_size - self.net.hop) // 2
         pieces = nn.functional.pad(wave, (margin, margin)).unfold(-1, self.net.fft_size, self.net.hop)

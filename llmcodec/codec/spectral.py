@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llmcodec.codec.config import CodecConfig, SpectralConfig
 from llmcodec.codec.listener import Listener
 from llmcodec.codec.mel import mel_filterbank, power_spectra
-from llmcodec.codec.place import Decoded, Place
+from llmcodec.codec.place import Decoded, Guide, Place
 from llmcodec.codec.pointwise import Pointwise
 from llmcodec.codec.source import HarmonicSource
 
@@ -103,11 +103,10 @@ class SpectralDecoder(nn.Module):
         nn.init.constant_(self.to_spectrum.bias[: net.fft_size // 2 + 1], -3.0)  # begin quiet: log magnitudes
         self.source = HarmonicSource(config, net) if net.harmonic_bands else None
 
-    def forward(self, latent: Tensor, mask: Tensor, place: Place | None = None, pitch: Tensor | None = None) -> Decoded:
+    def forward(self, latent: Tensor, mask: Tensor, place: Place | None = None, guide: Guide | None = None) -> Decoded:
         """latent [B, F, latent_dim], mask [B, F, 1] -> what is decoded of F frames.
 
-        place: where in its clip they begin. pitch: in Hz, of the harmonic source at every hop [B, n], 0 where there is
-        none; without it, it is what the latents tell.
+        place: where in its clip they begin. guide: of the harmonic source, in training.
         """
         hidden = self.trunk(self.embed(latent), mask)
         batch, frames, _ = hidden.shape
@@ -117,7 +116,7 @@ class SpectralDecoder(nn.Module):
         log_magnitude, phase = self.to_spectrum(hidden).float().chunk(2, dim=-1)
         spectra, turns, scores = torch.polar(log_magnitude.clamp(max=6).exp(), phase), None, None
         if self.source is not None:
-            harmonics = self.source(hidden, mask, place, pitch)
+            harmonics = self.source(hidden, mask, place, guide)
             spectra = spectra * harmonics.left + harmonics.spectra
             turns, scores = harmonics.turns[:, :: self.net.spectra_per_frame], harmonics.scores
         return Decoded(self._overlap_add(torch.fft.irfft(spectra, n=self.net.fft_size), mask), turns, scores)

@@ -41,6 +41,6 @@ class DecoderTraining(nn.Module):
             with torch.no_grad():
                 latent, context = self.codec.encoder(batch.wave, batch.mask)
                 quantised, _ = self.codec.quantizer(latent, context, batch.mask)
-            pitch = self.on_wave.pitch(batch.target)
-            decoded = self.codec.decoder(quantised, batch.mask, pitch=pitch)
-            return self.on_wave(decoded, batch.target, pitch), [], decoded.wave
+            guide = self.on_wave.guide(batch.target)
+            decoded = self.codec.decoder(quantised, batch.mask, guide=guide)
+            return self.on_wave(decoded, batch.target, guide), [], decoded.wave

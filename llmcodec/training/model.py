@@ -74,10 +74,10 @@ class TrainingModel(nn.Module):
             _, output = self.codec.quantizer.layers[0](None, context, batch.mask, table)
             return self._taught(batch, output, table), [self._used(output)], None
         tables = self.tables()
-        pitch = self.on_wave.pitch(batch.target)
-        decoded, outputs = self.codec(batch.wave, batch.mask, tables, pitch)
+        guide = self.on_wave.guide(batch.target)
+        decoded, outputs = self.codec(batch.wave, batch.mask, tables, guide)
         found = {} if self.words_held else self._taught(batch, outputs[0], tables[0])
-        found |= self.on_wave(decoded, batch.target, pitch)
+        found |= self.on_wave(decoded, batch.target, guide)
         free = [
             output for output, layer in zip(outputs, self.codec.config.layers, strict=True) if not layer.from_context
         ]

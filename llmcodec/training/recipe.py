@@ -92,6 +92,11 @@ class Losses(_Strict):
     envelope: Weight = Field(default=0.5, description="correlation of band envelopes, as in STOI")
     loudness: Weight = Field(default=0.0, description="disturbance as PESQ's perceptual model finds it")
     pitch: Weight = Field(default=0.5, description="of a harmonic source, where the backbone has harmonic_bands")
+    told_voicing: bool = Field(
+        default=True,
+        description="a harmonic source sounds where the original has a pitch; false: where the codes let "
+        "expect one, as it does in use",
+    )
     listening: Weight = Field(default=0.0, description="what Whisper hears of the decoded sound and of the original")
     listening_start: Annotated[int, Field(ge=0)] = Field(default=0, description="main steps before it comes in")
     commitment: Weight = 0.25

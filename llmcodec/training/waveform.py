@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from llmcodec.codec.config import CodecConfig, SpectralConfig
-from llmcodec.codec.place import Decoded
+from llmcodec.codec.place import Decoded, Guide
 from llmcodec.training.losses import ReconstructionLoss
 from llmcodec.training.loudness import LoudnessLoss
 from llmcodec.training.pitch import pitch_loss, track_pitch
@@ -21,20 +21,20 @@ class WaveformLosses(nn.Module):
         self.reconstruction = ReconstructionLoss(config.sample_rate)
         self.loudness = LoudnessLoss(config.sample_rate) if weights.loudness else None
         net = config.backbone
-        self.sample_rate, self.hop = config.sample_rate, 0
+        self.sample_rate, self.hop, self.told_voicing = config.sample_rate, 0, weights.told_voicing
         if isinstance(net, SpectralConfig) and net.harmonic_bands:
             self.hop = net.hop
 
     @torch.no_grad()
-    def pitch(self, wanted: Tensor) -> Tensor | None:
-        """Waveform [B, T] -> what the harmonic source is to follow, Hz [B, n], if there is one."""
-        return track_pitch(wanted, self.sample_rate, self.hop) if self.hop else None
+    def guide(self, wanted: Tensor) -> Guide | None:
+        """Waveform [B, T] to reproduce -> what the harmonic source is told of it, if there is one."""
+        return Guide(track_pitch(wanted, self.sample_rate, self.hop), self.told_voicing) if self.hop else None
 
-    def forward(self, decoded: Decoded, wanted: Tensor, pitch: Tensor | None) -> dict[str, Tensor]:
-        """What is decoded, the waveform [B, T] to reproduce, its pitch -> losses by name, unweighted scalars."""
+    def forward(self, decoded: Decoded, wanted: Tensor, guide: Guide | None) -> dict[str, Tensor]:
+        """What is decoded, the waveform [B, T] to reproduce, its guide -> losses by name, unweighted scalars."""
         found: dict[str, Tensor] = self.reconstruction(decoded.wave, wanted)
         if self.loudness is not None:
             found["loudness"] = self.loudness(decoded.wave, wanted)
-        if pitch is not None and decoded.pitch is not None:
-            found["pitch"] = pitch_loss(decoded.pitch, pitch)
+        if guide is not None and decoded.pitch is not None:
+            found["pitch"] = pitch_loss(decoded.pitch, guide.pitch)
         return found

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llmcodec.codec import SpectralConfig
-from llmcodec.codec.place import Place
+from llmcodec.codec.place import Guide, Place
 from llmcodec.codec.source import (
     HIGHEST_HZ,
     LOWEST_HZ,
@@ -86,18 +86,21 @@ def test_a_decoder_follows_the_pitch_it_is_given(new_codec):
     codec = new_codec()
     decoder = codec.decoder
     latent, mask = torch.randn(1, 40, 16), torch.ones(1, 40, 1)
-    told = decoder(latent, mask, pitch=torch.full((1, 120), 200.0)).wave
+    told = decoder(latent, mask, guide=Guide(torch.full((1, 120), 200.0))).wave
     power = torch.fft.rfft(told[0, 3200:16_000] * torch.hann_window(12_800)).abs().square()
     frequency = torch.fft.rfftfreq(12_800, 1 / RATE)
     low = (frequency > 100) & (frequency < VOICED_BELOW_HZ - 4 * OVER_HZ)
     near = (frequency / 200 - (frequency / 200).round()).abs() * 200 < 15
     assert float(power[near & low].sum() / power[low].sum()) > 0.9
+    untold = decoder(latent, mask, guide=Guide(torch.full((1, 120), 200.0), voicing=False))
+    voiced = untold.pitch[..., -1].sigmoid()
+    assert 0.1 < float(voiced.mean()) < 0.9 and not torch.allclose(untold.wave, told)
 
 
 def test_without_a_pitch_the_decoder_is_as_if_it_had_no_source(new_codec):
     decoder = new_codec().decoder
     latent, mask = torch.randn(1, 40, 16), torch.ones(1, 40, 1)
-    unvoiced = decoder(latent, mask, pitch=torch.zeros(1, 120)).wave
+    unvoiced = decoder(latent, mask, guide=Guide(torch.zeros(1, 120))).wave
     decoder.source = None
     assert torch.allclose(unvoiced, decoder(latent, mask).wave, atol=1e-6)
 
