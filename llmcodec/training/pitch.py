@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from llmcodec.codec.source import HIGHEST_HZ, LOWEST_HZ, PITCHES, pitch_place
 
 SECONDS = 0.025  # compared with itself one period later
-SURE, DOUBTFUL = 0.15, 0.4
+SURE, DOUBTFUL = 0.15, 0.4  # the first valley so deep is the period; without one, the deepest if it is no higher
 JUMP = 0.15  # part by which a pitch may differ from both of its neighbours
 GAP = 5  # hops, without a pitch, that are bridged
 QUIET = 1e-3  # amplitude (RMS) below which nothing has a pitch

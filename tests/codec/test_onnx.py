@@ -25,9 +25,7 @@ def test_graphs_say_what_the_codec_says(tiny_codec, graphs, sound, clips, units)
         assert torch.equal(torch.from_numpy(codes), layer)
     (made,) = decoder.run(None, dict(zip(tiny_codec.layer_names, found, strict=True)))
     assert made.shape == waves.shape
-    assert torch.allclose(
-        torch.from_numpy(made), torch.stack(tiny_codec.decode(wanted)), atol=2e-3
-    )  # phases add up what floats leave
+    assert torch.allclose(torch.from_numpy(made), torch.stack(tiny_codec.decode(wanted)), atol=3e-4)  # phases sum up
 
 
 def test_nothing_is_replaced_and_nothing_half_made_is_left(tiny_codec, tmp_path, conv_codec):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from llmcodec.codec import AudioCodes, join_codes, model, streaming
 from llmcodec.errors import AudioError, ModelError
 
-CLOSE = 3e-4  # of an amplitude of 0.1: the phase of a harmonic source adds up what floats leave
 LENGTHS = [1, 479, 480, 481, 1919, 1920, 16_000, 3_000, 40_001]
 some = settings(max_examples=25, derandomize=True)
 
@@ -33,7 +32,7 @@ def test_a_batch_of_n_equals_n_singles(each_codec, sound):
     for number, wave in enumerate(waves):
         single = each_codec.encode(wave)
         assert same(batch[number], single)
-        assert torch.allclose(decoded[number], each_codec.decode(single)[0], atol=CLOSE)
+        assert torch.allclose(decoded[number], each_codec.decode(single)[0], atol=1e-5)
 
 
 @some
@@ -81,7 +80,7 @@ def test_a_decoded_stream_equals_the_whole(each_codec, sound, length, seed):
         patch.setattr(streaming, "BLOCK_SECONDS", 0.48)
         pieces = list(each_codec.stream_decode(codes))
     assert len(pieces) == ceil(length / 7680)
-    assert torch.allclose(torch.cat(pieces), each_codec.decode(codes)[0], atol=CLOSE)
+    assert torch.allclose(torch.cat(pieces), each_codec.decode(codes)[0], atol=1e-5)
 
 
 def test_long_clips_and_large_batches_are_split_without_a_trace(each_codec, sound, short_blocks, monkeypatch):
@@ -92,7 +91,7 @@ def test_long_clips_and_large_batches_are_split_without_a_trace(each_codec, soun
     split = each_codec.encode(waves)
     assert same(split, whole)
     for one, other in zip(each_codec.decode(split), decoded, strict=True):
-        assert torch.allclose(one, other, atol=CLOSE)
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_rates_and_names_follow_from_the_configuration(each_codec):
@@ -171,7 +170,8 @@ def test_pieces_of_codes_decode_to_the_whole(each_codec, sound, frames):
         end = min((start + unit) * codec.config.frame_samples, int(codes.samples))
         pieces.append(AudioCodes(layers, torch.tensor([end - start * codec.config.frame_samples])))
     waves = list(codec.decode_pieces(pieces))
-    assert torch.allclose(torch.cat(waves), codec.decode(codes)[0], atol=CLOSE)
+    sums_up = getattr(codec.decoder, "source", None)  # phases: what floats leave of an amplitude of 0.1
+    assert torch.allclose(torch.cat(waves), codec.decode(codes)[0], atol=3e-4 if sums_up else 1e-5)
     assert len(waves) > 1 or frames < 200
     assert list(codec.decode_pieces([])) == []
     with pytest.raises(AudioError, match="whole units"):
