@@ -106,9 +106,10 @@ class HarmonicSource(nn.Module):
         phase = phase - phase.round()
         count = (TOP * self.sample_rate / 2 / torch.maximum(frequency, following)).floor()[..., None]
         below = (math.pi * phase).sin()
-        sum_of_cosines = ((2 * count + 1) * math.pi * phase).sin() / torch.where(below.abs() < 1e-6, 1e-6, below)
-        sum_of_cosines = torch.where(below.abs() < 1e-6, 2 * count + 1, sum_of_cosines) - 1  # twice Dirichlet's kernel
-        wave = sum_of_cosines * (0.5 / count).sqrt() * mask[..., None]
+        peak = below.abs() < 1e-6  # where the kernel is 0 / 0
+        kernel = ((2 * count + 1) * math.pi * phase).sin() / torch.where(peak, 1.0, below)  # Dirichlet's
+        cosines = torch.where(peak, 2 * count + 1, kernel) - 1  # twice their sum
+        wave = cosines * (0.5 / count).sqrt() * mask[..., None]
         return wave.flatten(1), turns
 
 

@@ -101,14 +101,8 @@ class CropBatches:
             has_text.append(float(text >= 0))
             texts.append(self.cache.text(text) if text >= 0 else torch.zeros(self.cache.texts.shape[1]))
         mask = torch.stack(masks)[..., None]
-        return Batch(
-            torch.stack(waves),
-            torch.stack(targets),
-            mask,
-            torch.stack(rows),
-            torch.stack(texts),
-            torch.tensor(has_text),
-        )
+        wave, target = torch.stack(waves), torch.stack(targets)
+        return Batch(wave, target, mask, torch.stack(rows), torch.stack(texts), torch.tensor(has_text))
 
 
 class StepBatches(Dataset[list[Batch]]):
