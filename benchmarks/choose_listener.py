@@ -66,8 +66,9 @@ def learned(recipe: Recipe, cache: FeatureCache, tell: Any) -> LLMCodec:
     for step in range(recipe.prelude.steps):
         train_step(run, [crops.batch(step, recipe.prelude.batch_size)], step)
         tell(step + 1)
-    run.exported.store_tables()
-    return run.exported.codec.eval().requires_grad_(False)
+    trained = run.to_export()
+    trained.store_tables()
+    return trained.codec.eval().requires_grad_(False)
 
 
 if __name__ == "__main__":

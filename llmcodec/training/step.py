@@ -77,8 +77,7 @@ class Run:
         """What a part of a step makes, recorded where it can be."""
         return self.recorder(name, part) if self.recorder else part()
 
-    @property
-    def exported(self) -> TrainingModel | DecoderTraining:
+    def to_export(self) -> TrainingModel | DecoderTraining:
         """The model whose codec is exported. What does not learn is what it was, to the bit: means make 0 of -0."""
         if self.mean is None:
             return self.plain

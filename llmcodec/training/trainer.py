@@ -185,8 +185,9 @@ def _save(run: Run, out: Path, step: int) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (fresh / "step.json").write_text(json.dumps({"step": step}))
-        run.exported.store_tables()
-        run.exported.codec.save_checkpoint(out / "codec")
+        model = run.to_export()
+        model.store_tables()
+        model.codec.save_checkpoint(out / "codec")
         old = out / "last.old"
         shutil.rmtree(old, ignore_errors=True)
         if (out / "last").is_dir():
