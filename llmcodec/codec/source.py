@@ -77,7 +77,7 @@ class HarmonicSource(nn.Module):
         margin = (self.net.fft_size - self.net.hop) // 2
         pieces = nn.functional.pad(wave, (margin, margin)).unfold(-1, self.net.fft_size, self.net.hop)
         envelope = (self.to_envelope(hidden).float() @ self.spread).clamp(max=6).exp()
-        voiced = voiced.detach()[..., None]
+        voiced = voiced[..., None]
         spectra = torch.fft.rfft(pieces * self.window) * (voiced * envelope)
         return Harmonics(spectra, 1 - voiced * self.low, turns, scores)
 

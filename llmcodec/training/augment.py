@@ -1,5 +1,5 @@
 """Changes made to training crops as they are drawn. The teachers' features stay those of the clean clip, so the words
-learn not to mind; the sound to reproduce is the changed one or, with `Data.restore`, the clean one.
+learn not to mind; the sound to reproduce is the changed one or, of kinds in `Data.restore`, the clean one.
 
 What changes the features' timing or content (speed, mixtures) is in the cache's copies instead, with features of its
 own: see `cache.mix_and_stretch`.
@@ -20,7 +20,7 @@ DECAY_SECONDS = (0.1, 0.6)  # of the reverberation, to -60 dB
 CUTOFF_HZ = (2000.0, 7000.0)
 
 
-def augment(wave: Wave, data: Data, random: np.random.Generator) -> tuple[Wave, Wave]:
+def augment(wave: Wave, kind: str, data: Data, random: np.random.Generator) -> tuple[Wave, Wave]:
     """wave [T] -> a changed one of the same length, and the sound to reproduce, within [-1, 1]; each change comes with
     its own probability."""
     clean = wave
@@ -30,7 +30,7 @@ def augment(wave: Wave, data: Data, random: np.random.Generator) -> tuple[Wave, 
         wave = add_noise(wave, random)
     if random.random() < data.band_limit:
         wave = band_limit(wave, random)
-    target = clean if data.restore else wave
+    target = clean if kind in data.restore else wave
     gain = np.float32(10 ** (random.uniform(-data.gain_db, data.gain_db) / 20))
     gain /= max(np.float32(1.0), gain * np.abs([wave, target]).max(initial=0.0))
     return gain * wave, gain * target

@@ -38,12 +38,12 @@ LIMIT = int(WHISPER_SECONDS * SAMPLE_RATE)  # samples; the rest of a longer clip
 SAMPLES_PER_ROW = round(SAMPLE_RATE / FEATURE_RATE)  # 960: two codec frames
 
 
-def mix_and_stretch(wave: np.ndarray, other: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A new sound from two: played 0.7 to 1.4 times as fast, coloured by a random first-order filter, and half of the
-    time with the other sound under it, 0 to 15 dB softer."""
+def mix_and_stretch(wave: np.ndarray, other: np.ndarray, mixed: float, random: np.random.Generator) -> np.ndarray:
+    """A new sound from two: played 0.7 to 1.4 times as fast, coloured by a random first-order filter, and with
+    probability `mixed` with the other sound under it, 0 to 15 dB softer."""
     made = soxr.resample(wave, SAMPLE_RATE, SAMPLE_RATE * float(2 ** random.uniform(-0.5, 0.5)))
     made = lfilter([1, random.uniform(-0.5, 0.5)], [1], made).astype(np.float32)
-    if random.random() < 0.5:
+    if random.random() < mixed:
         under = np.resize(other, len(made))
         level = 10 ** (-random.uniform(0, 15) / 20) * np.sqrt(np.mean(made**2) / (np.mean(under**2) + 1e-9))
         made = made + level * under
@@ -116,6 +116,7 @@ class FeatureCache:
         source: ClipSource,
         teachers: TeacherNames | None,
         copies: dict[str, int],
+        mixed: float,
         seed: int,
         progress: Progress | None = None,
         complain: Complain | None = None,
@@ -123,11 +124,12 @@ class FeatureCache:
         """Open the cache that fits these arguments below `root`, or compute it (atomic: a half-made one is never seen).
 
         `teachers`: None for waveforms alone; features and text embeddings are then of no dimension. `copies`: per
-        kind, how many stretched and mixed copies of each clip to add. A clip that cannot be read is left out and
-        `complain` is told; AudioError if there is no other.
+        kind, how many stretched copies of each clip to add, of which a share `mixed` has another sound under it. A clip
+        that cannot be read is left out and `complain` is told; AudioError if there is no other.
         """
         wanted = {
-            "clips": [[asdict(clip), source.stamp(clip)] for clip in source.clips], "copies": copies, "seed": seed,
+            "clips": [[asdict(clip), source.stamp(clip)] for clip in source.clips], "copies": copies, "mixed": mixed,
+            "seed": seed,
             "audio_teacher": teachers and [(teachers.audio, teachers.layer), file_stamp(Path(teachers.audio))],
             "text_teacher": teachers and [teachers.text, file_stamp(Path(teachers.text))],
         }  # fmt: skip
@@ -142,7 +144,7 @@ class FeatureCache:
             work.mkdir()
             try:
                 clips, waves = _read(source, complain or (lambda message: None))
-                _compute(work, clips, waves, teachers, copies, seed, progress or (lambda done, total: None))
+                _compute(work, clips, waves, teachers, copies, mixed, seed, progress or (lambda done, total: None))
                 os.replace(work, folder)
             except BaseException:
                 shutil.rmtree(work, ignore_errors=True)
@@ -182,6 +184,7 @@ def _compute(
     waves: list[np.ndarray],
     teachers: TeacherNames | None,
     copies: dict[str, int],
+    mixed: float,
     seed: int,
     progress: Progress,
 ) -> None:
@@ -192,7 +195,7 @@ def _compute(
     for number, clip in enumerate(clips):
         for _ in range(copies.get(clip.kind, 0)):
             other = int(random.integers(len(clips)))
-            waves.append(mix_and_stretch(waves[number], waves[other], random)[:LIMIT])
+            waves.append(mix_and_stretch(waves[number], waves[other], mixed, random)[:LIMIT])
             table.append(clip)
 
     order = sorted(range(len(waves)), key=lambda number: len(waves[number]))

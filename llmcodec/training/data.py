@@ -89,7 +89,8 @@ class CropBatches:
             length = int(self.cache.wave_bounds[clip, 1] - self.cache.wave_bounds[clip, 0])
             start = int(random.integers(max(0, length - self.crop) // SAMPLES_PER_ROW + 1))
             wave = self.cache.wave(clip, start * SAMPLES_PER_ROW, self.crop)
-            wave, target = map(torch.from_numpy, augment(wave.numpy(), self.data, random))
+            kind = self.cache.clips[clip].kind
+            wave, target = map(torch.from_numpy, augment(wave.numpy(), kind, self.data, random))
             frames = -(-len(wave) // self.frame_samples)
             features = self.cache.rows(clip, start, self.rows)
             masks.append((torch.arange(self.crop // self.frame_samples) < frames).float())

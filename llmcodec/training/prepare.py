@@ -80,7 +80,8 @@ def feature_cache(
     if recipe.learns == "codec":
         names = recipe.teachers
         teachers = TeacherNames(locate(names.audio), names.audio_layer, locate(names.text))
-    return FeatureCache.build(root, source, teachers, recipe.data.copies, recipe.seed, progress, complain)
+    settings = recipe.data
+    return FeatureCache.build(root, source, teachers, settings.copies, settings.mixed, recipe.seed, progress, complain)
 
 
 def prepare(recipe: Recipe, cache: FeatureCache) -> TrainingModel:

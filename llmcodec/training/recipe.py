@@ -27,13 +27,14 @@ class Data(_Strict):
     exclude: list[str] = Field(default=[], description="shell patterns of file names that stay out of training")
     balance: dict[str, Weight] = Field(default={}, description="share of each `kind` among crops; {}: by duration")
     copies: dict[str, int] = Field(default={}, description="per kind, stretched and mixed copies added to the cache")
+    mixed: Fraction = Field(default=0.5, description="share of the copies that have another sound under them")
     crop_seconds: Annotated[float, Field(gt=0.2, le=20)] = 2.88
     gain_db: Weight = Field(default=6.0, description="random gain up and down")
     noise: Fraction = Field(default=0.0, description="probability of noise in a crop")
     reverb: Fraction = Field(default=0.0, description="probability of reverberation")
     band_limit: Fraction = Field(default=0.0, description="probability of a low pass")
-    restore: bool = Field(
-        default=False, description="the sound to reproduce is the one before noise, reverberation and low pass"
+    restore: list[str] = Field(
+        default=[], description="kinds whose sound to reproduce is the one before noise, reverberation and low pass"
     )
 
 

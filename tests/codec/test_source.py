@@ -98,6 +98,18 @@ def test_a_decoder_follows_the_pitch_it_is_given(new_codec):
     assert 0.1 < float(voiced.mean()) < 0.9 and not torch.allclose(untold.wave, told)
 
 
+def test_a_sound_teaches_where_there_is_a_voice_but_not_its_pitch(new_codec):
+    decoder = new_codec().decoder.requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        latent, mask, pitch = torch.randn(1, 40, 16), torch.ones(1, 40, 1), torch.full((1, 120), 200.0)
+        for guide in (None, Guide(pitch, voicing=False)):
+            decoded = decoder(latent, mask, guide=guide)
+            (found,) = torch.autograd.grad(decoded.wave.square().sum(), decoded.pitch)
+            assert found[..., -1].any() and not found[..., :-1].any()
+        decoded = decoder(latent, mask, guide=Guide(pitch))
+        assert torch.autograd.grad(decoded.wave.square().sum(), decoded.pitch, allow_unused=True) == (None,)
+
+
 def test_without_a_pitch_the_decoder_is_as_if_it_had_no_source(new_codec):
     decoder = new_codec().decoder
     latent, mask = torch.randn(1, 40, 16), torch.ones(1, 40, 1)

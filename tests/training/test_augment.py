@@ -39,26 +39,33 @@ def test_reverberation_lasts_beyond_the_sound(wave):
 
 
 def test_no_change_has_probability_0_and_all_have_1(wave):
-    plain, target = augment(wave, Data(gain_db=0), np.random.default_rng(0))
+    plain, target = augment(wave, "speech", Data(gain_db=0), np.random.default_rng(0))
     assert np.array_equal(plain, target)
     assert np.allclose(plain, wave / max(1, np.abs(wave).max()))
-    every, target = augment(wave, Data(gain_db=0, noise=1, reverb=1, band_limit=1), np.random.default_rng(0))
+    every, target = augment(wave, "speech", Data(gain_db=0, noise=1, reverb=1, band_limit=1), np.random.default_rng(0))
     assert np.array_equal(every, target)
     assert np.abs(every).max() <= 1 and not np.allclose(every, plain, atol=0.01)
 
 
 def test_silence_stays_finite():
-    every = augment(np.zeros(500, np.float32), Data(noise=1, reverb=1, band_limit=1), np.random.default_rng(0))
+    every = augment(np.zeros(500, np.float32), "speech", Data(noise=1, reverb=1, band_limit=1), np.random.default_rng(0))
     assert not np.any(every)
 
 
 def test_what_is_to_be_restored_is_the_sound_before_its_changes_at_the_same_level(wave):
     data = Data(gain_db=12, noise=1, reverb=1, band_limit=1)
     for seed in range(5):
-        same, _ = augment(wave, data, np.random.default_rng(seed))
-        changed, target = augment(wave, data.model_copy(update={"restore": True}), np.random.default_rng(seed))
+        same, _ = augment(wave, "speech", data, np.random.default_rng(seed))
+        changed, target = augment(wave, "speech", data.model_copy(update={"restore": ["speech"]}), np.random.default_rng(seed))
         gain = target[100] / wave[100]
         assert np.allclose(target, gain * wave, atol=1e-6)
         assert not np.allclose(changed, target, atol=0.01)
         assert np.allclose(changed / np.abs(changed).max(), same / np.abs(same).max(), atol=1e-5)
         assert max(np.abs(changed).max(), np.abs(target).max()) <= 1 + 1e-6
+
+
+def test_only_the_kinds_that_are_named_are_restored(wave):
+    data = Data(noise=1, restore=["speech"])
+    sound, same = augment(wave, "sound", data, np.random.default_rng(0))
+    speech, target = augment(wave, "speech", data, np.random.default_rng(0))
+    assert np.array_equal(sound, same) and not np.allclose(speech, target, atol=0.01)

@@ -12,11 +12,12 @@ from llmcodec.training.sources import Clip, open_source
 
 @pytest.fixture
 def build(data, stand_ins, tmp_path):
-    def call(clips=None, copies=None, root=None, **changes):
+    def call(clips=None, copies=None, root=None, mixed=0.5, **changes):
         teachers = {"teachers": TeacherNames(str(stand_ins["whisper"]), 1, str(stand_ins["text"]))}
         source = open_source(data)
         source.clips = source.clips if clips is None else clips
-        return FeatureCache.build(root or tmp_path / "cache", source, copies=copies or {}, seed=0, **teachers | changes)
+        settings = {"copies": copies or {}, "mixed": mixed, "seed": 0}
+        return FeatureCache.build(root or tmp_path / "cache", source, **settings, **teachers | changes)
 
     return call
 
@@ -51,9 +52,20 @@ def test_copies_add_to_a_kind(build):
 
 def test_a_mixture_stays_in_range_and_changes_its_length(sound):
     random = np.random.default_rng(0)
-    waves = [mix_and_stretch(sound(8000).numpy(), sound(3000, 1).numpy(), random) for _ in range(8)]
+    waves = [mix_and_stretch(sound(8000).numpy(), sound(3000, 1).numpy(), 0.5, random) for _ in range(8)]
     assert all(np.abs(wave).max() <= 1 and 0.7 * 8000 < len(wave) < 1.42 * 8000 for wave in waves)
     assert len({len(wave) for wave in waves}) > 4
+
+
+def test_the_share_of_copies_with_another_sound_under_them_can_be_chosen(sound, build):
+    def copies(other, mixed):
+        return [mix_and_stretch(sound(8000).numpy(), other, mixed, np.random.default_rng(seed)) for seed in range(8)]
+
+    noise, silence = sound(3000, 1).numpy(), np.zeros(3000, np.float32)
+    for mixed, alone in ((0.0, 8), (0.5, range(1, 8)), (1.0, 0)):
+        same = sum(map(np.array_equal, copies(noise, mixed), copies(silence, mixed)))
+        assert same in alone if isinstance(alone, range) else same == alone
+    assert not np.array_equal(build(copies={"sound": 1}).waves, build(copies={"sound": 1}, mixed=0).waves)
 
 
 def test_a_loud_clip_is_clipped_and_texts_may_be_absent(build, tmp_path):
