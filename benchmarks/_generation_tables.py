@@ -29,8 +29,8 @@ def enhance_table(content: dict[str, Any]) -> str:
 def speak_table(content: dict[str, Any]) -> str:
     """What Whisper hears in generated digits and in others, and the questions."""
     rows = [
-        [row["what"], percent(row["restricted"]), percent(row["free"]), f"{row['dnsmos']['value']:.2f}",
-         row["restricted"]["n"]]
+        [row["what"], percent(row["restricted"]), percent(row["free"]),
+         "{value:.2f} ({low:.2f}-{high:.2f})".format(**row["dnsmos"]), row["restricted"]["n"]]
         for row in content["rows"]
     ]  # fmt: skip
     asked = [

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--candidates", type=int, default=1)
     parser.add_argument("--rerank", choices=RERANKERS, default="likelihood", help="which candidate is kept")
     parser.add_argument("--temperature", type=float, help="0: the likeliest words (default for one candidate)")
-    parser.add_argument("--judged", type=int, default=40, help="of the others, and for DNSMOS and speaker similarity")
+    parser.add_argument("--judged", type=int, default=40, help="of the others, and for speaker similarity")
     parser.add_argument("--asr", default="openai/whisper-base", help="a Whisper: folder, hub id or name")
     parser.add_argument("--no-questions", action="store_true", help="leave the questions out")
     parser.add_argument("--page", type=Path, help="write players, spectrograms and words of some clips here")
@@ -204,7 +204,7 @@ def judged(
     labels = [label for label, _ in pairs]
     errors = metrics.word_errors(labels, heard)
     try:
-        quality = [metrics.dnsmos(wave, 16_000) for _, wave in pairs[: arguments.judged]]
+        quality = [metrics.dnsmos(wave, 16_000) for _, wave in pairs]
     except ModelError:
         quality = []
     ratio = metrics.word_error_rate(errors, arguments.seed)

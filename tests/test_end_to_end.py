@@ -26,7 +26,7 @@ def test_the_default_codec_rebuilds_sound_of_the_same_length_and_spectrum(codec:
         assert made.shape == wave.shape
         mels = [codec.encoder.log_mel(part[None, : len(part) // 480 * 480]).flatten() for part in (wave, made)]
         likeness.append(torch.corrcoef(torch.stack(mels))[0, 1])
-    assert torch.stack(likeness).median() > 0.8 and min(likeness) > 0.4
+    assert torch.stack(likeness).median() > 0.8 and min(likeness) > 0.5
 
 
 def test_the_default_model_names_held_out_sounds(codec: LLMCodec) -> None:

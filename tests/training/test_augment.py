@@ -48,7 +48,9 @@ def test_no_change_has_probability_0_and_all_have_1(wave):
 
 
 def test_silence_stays_finite():
-    every = augment(np.zeros(500, np.float32), "speech", Data(noise=1, reverb=1, band_limit=1), np.random.default_rng(0))
+    every = augment(
+        np.zeros(500, np.float32), "speech", Data(noise=1, reverb=1, band_limit=1), np.random.default_rng(0)
+    )
     assert not np.any(every)
 
 
@@ -56,7 +58,9 @@ def test_what_is_to_be_restored_is_the_sound_before_its_changes_at_the_same_leve
     data = Data(gain_db=12, noise=1, reverb=1, band_limit=1)
     for seed in range(5):
         same, _ = augment(wave, "speech", data, np.random.default_rng(seed))
-        changed, target = augment(wave, "speech", data.model_copy(update={"restore": ["speech"]}), np.random.default_rng(seed))
+        changed, target = augment(
+            wave, "speech", data.model_copy(update={"restore": ["speech"]}), np.random.default_rng(seed)
+        )
         gain = target[100] / wave[100]
         assert np.allclose(target, gain * wave, atol=1e-6)
         assert not np.allclose(changed, target, atol=0.01)
