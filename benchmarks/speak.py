@@ -89,11 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if used < arguments.judged:
                     used += 1
                     other = draw.choice([n for n in by_label[label] if n not in shown[label]])
-                    wave = load_audio(folder.files[other], codec.sample_rate)
+                    wave = generator.load(folder.files[other])
                     made["other recordings"].append((label, wave))
                     made["their codec round trip"].append((label, codec.decode(codec.encode(wave))[0]))
                     made["blind choice"].append((label, blind(generator, label, draw)))
-                    own = torch.cat([load_audio(folder.files[n], codec.sample_rate) for n in shown[label]])
+                    own = torch.cat([generator.load(folder.files[n]) for n in shown[label]])
                     similar.append(similarity(own, found.wave))
                 tell("generate", len(made["generated"]), arguments.generations)
         rows = [judged(name, pairs, judge, codec, arguments, tell) for name, pairs in made.items()]

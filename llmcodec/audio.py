@@ -24,6 +24,7 @@ from llmcodec.temporary import beside
 DEFAULT_RATE = 16_000
 MIN_RATE, MAX_RATE = 4_000, 192_000
 MAX_CHANNELS = 1_024
+ACTIVE_SECONDS, ACTIVE_DB = 0.02, 15.9  # pieces of speech, and how far below the active level one is still active
 MAX_BLOCK = 2**22  # samples of all channels that are held at a time, whatever a header says
 FILE_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"])
 # Full scale of the integer types that carry sound; other integers have no agreed one.
@@ -78,6 +79,25 @@ def load_audio(
     else:
         pieces = stream_audio(source, sample_rate)
     return torch.cat(list(pieces))
+
+
+def active_level(wave: Tensor, sample_rate: int = DEFAULT_RATE) -> float:
+    """The active speech level of a waveform [T] in dB of full scale (dBov): the mean power of what is less than 15.9 dB
+    below it (ITU-T P.56, on pieces of 20 ms in place of its envelope); -inf of silence."""
+    size = round(ACTIVE_SECONDS * sample_rate)
+    power = torch.nn.functional.pad(wave.double(), (0, -len(wave) % size)).view(-1, size).square().mean(-1)
+    level, before = power.max(), None
+    while level != before:  # fewer pieces leave it no lower: it falls until it holds
+        level, before = power[power >= level * 10 ** (-ACTIVE_DB / 10)].mean(), level
+    return float(10 * level.log10())
+
+
+def at_active_level(wave: Tensor, level: float, sample_rate: int = DEFAULT_RATE) -> Tensor:
+    """A waveform [T] as loud as `level` says, see `active_level`, or as full scale allows; silence as it is."""
+    if not wave.any():
+        return wave
+    gain = 10 ** ((level - active_level(wave, sample_rate)) / 20)
+    return wave * min(gain, 1 / float(wave.abs().max()))
 
 
 def stream_audio(path: PathLike, sample_rate: int = DEFAULT_RATE, chunk_seconds: float = 10.0) -> Iterator[Tensor]:

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from llmcodec.audio import MAX_BLOCK, AudioWriter, audio_info, load_audio, save_audio, stream_audio
+from llmcodec.audio import (
+    MAX_BLOCK,
+    AudioWriter,
+    active_level,
+    at_active_level,
+    audio_info,
+    load_audio,
+    save_audio,
+    stream_audio,
+)
 from llmcodec.errors import AudioError
 
 FORMATS = [("wav", "FLOAT"), ("flac", "PCM_16"), ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", "MPEG_LAYER_III")]
@@ -233,3 +242,25 @@ def test_what_is_held_at_a_time_is_bounded_whatever_the_channels(tmp_path, monke
     monkeypatch.setattr(soundfile.SoundFile, "read", watched)
     assert len(load_audio(path)) == 750
     assert len(blocks) > 2 and all(frames * 1024 <= MAX_BLOCK for frames in blocks)
+
+
+def test_pauses_and_soft_noise_leave_the_active_level_as_it_is():
+    speech = torch.from_numpy(tone(1.0, 16_000)[:, 0])
+    level = active_level(speech)
+    assert level == pytest.approx(20 * np.log10(0.8) - 3.01, abs=0.02)
+    noise = 0.01 * torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    assert active_level(torch.cat([speech, noise, torch.zeros(48_000)])) == pytest.approx(level, abs=0.02)
+    assert active_level(torch.cat([speech, 0.5 * speech])) == pytest.approx(level - 2.04, abs=0.05)
+    assert active_level(torch.from_numpy(tone(1.0, 8_000)[:, 0]), 8_000) == pytest.approx(level, abs=0.02)
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 3000), elements=samples), st.floats(-60, 0))
+@settings(deadline=None)
+def test_a_level_is_reached_unless_full_scale_or_silence_stands_in_the_way(array: np.ndarray, level: float) -> None:
+    wave = torch.from_numpy(array)
+    made = at_active_level(wave, level)
+    assert len(made) == len(wave) and made.abs().max() <= 1 + 1e-6
+    if not wave.any():
+        assert torch.equal(made, wave) and active_level(wave) == -np.inf
+    elif wave.abs().max() > 1e-20 and made.abs().max() < 0.999:
+        assert active_level(made) == pytest.approx(level, abs=0.01)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmcodec.cli.common import (
+    CODES_SUFFIX,
     CodecOption,
     ForceOption,
     JsonOption,
@@ -62,7 +63,7 @@ def speak(
         raise ConfigError(f"{template}: input: {task.input} must be text for speak")
     files, texts = read_spoken(demos)
     model = load_codec(codec, threads)
-    clips = [read_codes(model, file) for file in files]
+    clips = [read_codes(model, file) if file.suffix == CODES_SUFFIX else file for file in files]
     sampling = best_of(candidates, seed, temperature)
     generator = FewShotGenerator(model, load_llm(llm), task, sampling, rerank).fit(texts, clips)
     with progress() as bar:

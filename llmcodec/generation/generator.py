@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmcodec.audio import load_audio
+from llmcodec.audio import at_active_level, load_audio
 from llmcodec.codec import AudioCodes, LLMCodec, WordSpace, join_codes
 from llmcodec.errors import ConfigError, PromptError
 from llmcodec.generation.demonstrations import (
@@ -106,7 +106,8 @@ class FewShotGenerator:
         self.demonstrations: list[Demonstration] = []
 
     def fit(self, inputs: Iterable[Any], audio: Iterable[Clip]) -> FewShotGenerator:
-        """Take in the demonstrations: inputs are texts, or clips for a template whose input is audio.
+        """Take in the demonstrations: inputs are texts, or clips for a template whose input is audio. Audio is made as
+        loud as the template wants it; AudioCodes stay what they are.
 
         ConfigError: none, counts differ, an empty text; AudioError names a clip that cannot be read.
         """
@@ -207,6 +208,11 @@ class FewShotGenerator:
         """The codes of one clip; AudioCodes pass through."""
         return clip if isinstance(clip, AudioCodes) else self.codec.encode(load_audio(clip, self.codec.sample_rate))
 
+    def load(self, clip: Clip) -> Tensor:
+        """The waveform of a demonstration's audio, float32 [T], as loud as the template wants it."""
+        wave, level = load_audio(clip, self.codec.sample_rate), self.template.active_level
+        return wave if level is None else at_active_level(wave, level, self.codec.sample_rate)
+
     def _demonstration(self, number: int, given: Any, clip: Clip) -> Demonstration:
         if self.speaks:
             if not isinstance(given, str) or not plain(given):
@@ -215,7 +221,7 @@ class FewShotGenerator:
         else:
             given = self.encode(given)
             ids = self.builder.word_ids(given, int(given.samples))
-        codes = self.encode(clip)
+        codes = clip if isinstance(clip, AudioCodes) else self.codec.encode(self.load(clip))
         words = self.builder.word_ids(codes, int(codes.samples))
         return Demonstration(given, codes, tuple(self.builder.demonstration(ids, words)))
 

@@ -32,6 +32,8 @@ class GenerationTemplate(BaseModel):
         ends where {words} begins.
     order: "layers" writes one layer of a clip after another; "interleaved" writes for each unit of time the words of
         all layers, so that audio can be decoded while words come.
+    active_level: in dB of full scale, what the audio of demonstrations is brought to before it becomes words, see
+        `llmcodec.audio.active_level`; none: it stays as it is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +44,7 @@ class GenerationTemplate(BaseModel):
     instruction: str = ""
     demonstration: str
     order: Literal["layers", "interleaved"]
+    active_level: Annotated[float, Field(ge=-60, le=0)] | None = None
 
     @property
     def head(self) -> str:

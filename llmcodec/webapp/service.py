@@ -271,7 +271,7 @@ class Service:
         if candidates > CANDIDATES:
             raise ConfigError(f"candidates: {candidates} are too many; at most {CANDIDATES} are allowed")
         generator = FewShotGenerator(self.codec, self.llm, template, best_of(candidates, seed), rerank)
-        generator.fit([shown for shown, _ in demonstrations], [self._codes(path) for _, path in demonstrations])
+        generator.fit([shown for shown, _ in demonstrations], [self._wave(path) for _, path in demonstrations])
         known = generator.demonstrations
         if think:  # any one of them may be the answer
             samples = max(one.samples for one in known)

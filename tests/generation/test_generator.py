@@ -42,6 +42,21 @@ def test_the_duration_is_that_of_the_same_text(generator):
     assert len(generator.generate("two one").wave) == 5760 + 4800  # 3900, to whole units
 
 
+def test_demonstrations_are_taken_in_at_the_level_of_the_template_whatever_their_own(tiny_codec, fake_llm, spoken):
+    texts, clips = spoken
+    plain = load_generation_template("speak").model_copy(update={"active_level": None})
+    loud, soft, as_they_are = (
+        FewShotGenerator(tiny_codec, fake_llm, template).fit(texts, [gain * clip for clip in clips]).demonstrations
+        for template, gain in (("speak", 1.0), ("speak", 0.125), (plain, 0.125))
+    )
+    for one, other, own, clip in zip(loud, soft, as_they_are, clips, strict=True):
+        assert all(map(torch.equal, one.codes.layers, other.codes.layers))
+        assert all(map(torch.equal, own.codes.layers, tiny_codec.encode(0.125 * clip).layers))
+    codes = [tiny_codec.encode(clip) for clip in clips]
+    kept = FewShotGenerator(tiny_codec, fake_llm).fit(texts, codes).demonstrations
+    assert all(one.codes is own for one, own in zip(kept, codes, strict=True))
+
+
 def units(codes):
     """The words of all layers in each unit of time; one that is cut off goes on with its last words."""
     rows = [row[0].tolist() for row in codes.layers]
@@ -59,7 +74,9 @@ def units(codes):
 def test_each_unit_of_time_is_one_of_a_demonstration_of_the_same_text(tiny_codec, fake_llm, spoken, window):
     made = FewShotGenerator(tiny_codec, fake_llm, sampling=Sampling(temperature=3.0), window=window).fit(*spoken)
     shown = [
-        units(tiny_codec.encode(clip)) for text, clip in zip(*spoken, strict=True) if text.lower().strip(".") == "one"
+        units(tiny_codec.encode(made.load(clip)))
+        for text, clip in zip(*spoken, strict=True)
+        if text.lower().strip(".") == "one"
     ]
     seen = set()
     for seed in range(20):

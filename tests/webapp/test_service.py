@@ -53,7 +53,8 @@ def test_speak_is_the_generators_and_streams_the_same(service, spoken, tiny_code
     found = service.speak("high low", spoken, seconds=1.1)
     torch.testing.assert_close(found.wave, expected.wave)
     assert found.said == ("high", "low")
-    torch.testing.assert_close(torch.cat(list(service.speak_stream("high low", spoken, seconds=1.1))), expected.wave)
+    streamed = torch.cat(list(service.speak_stream("high low", spoken, seconds=1.1)))
+    torch.testing.assert_close(streamed, expected.wave, atol=1e-4, rtol=0)  # phases sum up what floats leave
 
 
 def test_candidates_and_thought_are_the_generators(service, spoken, monkeypatch):
