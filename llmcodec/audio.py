@@ -87,7 +87,7 @@ def active_level(wave: Tensor, sample_rate: int = DEFAULT_RATE) -> float:
     size = round(ACTIVE_SECONDS * sample_rate)
     power = torch.nn.functional.pad(wave.double(), (0, -len(wave) % size)).view(-1, size).square().mean(-1)
     level, before = power.max(), None
-    while level != before:  # fewer pieces leave it no lower: it falls until it holds
+    while level != before:  # the lower it is, the more pieces count: it falls until no more are added
         level, before = power[power >= level * 10 ** (-ACTIVE_DB / 10)].mean(), level
     return float(10 * level.log10())
 
