@@ -36,6 +36,7 @@ from llmcodec.vocabulary import Vocabulary
 
 OF_THE_DECODER = ("decoder_width", "decoder_depth", "fine_width", "fine_depth", "harmonic_bands")  # alone
 INHERIT_CLIPS, INHERIT_SECONDS = 24, 5.0  # what the teacher's attention is watched in
+MISFIT = "recipe field start: the codec is of other layers or another backbone"
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def prepare_decoder(recipe: Recipe) -> DecoderTraining:
     if type(config.backbone) is not type(start.config.backbone) or start.config != replace(
         config, backbone=replace(config.backbone, **sizes)
     ):
-        raise ConfigError("recipe field start: the codec is of other layers or another backbone")
+        raise ConfigError(MISFIT)
     codec = LLMCodec(config, start.vocabularies)
     codec.encoder.load_state_dict(start.encoder.state_dict())
     codec.quantizer.load_state_dict(start.quantizer.state_dict())
@@ -206,9 +207,7 @@ def _begin_with(start: LLMCodec, model: TrainingModel) -> None:
     try:
         model.codec.load_state_dict(start.state_dict())
     except RuntimeError as error:
-        raise ConfigError(
-            f"recipe field start: the codec is of other layers or another backbone ({first_line(error)})"
-        ) from error
+        raise ConfigError(f"{MISFIT} ({first_line(error)})") from error
     for codebook, vocabulary, layer, known in zip(
         model.codebooks, model.codec.vocabularies, start.quantizer.layers, start.vocabularies, strict=True
     ):
