@@ -49,6 +49,7 @@ if [ -d "${LLMCODEC_MODELS:-}/kokoro" ]; then # digits in a clean voice, synthet
     voice=$(mktemp -d)
     "$python" synthetic_digits.py --kokoro "$LLMCODEC_MODELS/kokoro" --out "$voice/synthetic"
     once speak-clean speak.py --data "$voice/synthetic" --no-questions
+    once speak-clean-heard speak.py --data "$voice/synthetic" --candidates 8 --rerank heard --no-questions
     once speak-clean-qwen speak.py --data "$voice/synthetic" --llm qwen2.5-0.5b --no-questions
     rm -r "$voice"
 fi

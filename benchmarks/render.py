@@ -89,6 +89,7 @@ def main() -> None:
         ("speak-heard", speak_table),
         ("speak-qwen", speak_table),
         ("speak-clean", speak_table),
+        ("speak-clean-heard", speak_table),
         ("speak-clean-qwen", speak_table),
         ("text_to_audio", text_to_audio_table),
         ("load", load_table),
