@@ -85,6 +85,7 @@ def main() -> None:
         tables["speed_codec"] = speed_table(results["speed"], ("llmcodec",))
     for name, make in (
         ("enhance", enhance_table),
+        ("enhance-resynthesis", enhance_table),
         ("speak", speak_table),
         ("speak-heard", speak_table),
         ("speak-qwen", speak_table),
