@@ -62,9 +62,9 @@ def test_the_share_of_copies_with_another_sound_under_them_can_be_chosen(sound, 
         return [mix_and_stretch(sound(8000).numpy(), other, mixed, np.random.default_rng(seed)) for seed in range(8)]
 
     noise, silence = sound(3000, 1).numpy(), np.zeros(3000, np.float32)
-    for mixed, alone in ((0.0, 8), (0.5, range(1, 8)), (1.0, 0)):
+    for mixed, alone in ((0.0, {8}), (0.5, set(range(1, 8))), (1.0, {0})):
         same = sum(map(np.array_equal, copies(noise, mixed), copies(silence, mixed)))
-        assert same in alone if isinstance(alone, range) else same == alone
+        assert same in alone
     assert not np.array_equal(build(copies={"sound": 1}).waves, build(copies={"sound": 1}, mixed=0).waves)
 
 
