@@ -42,7 +42,6 @@ fewshot sounds-scorers sounds --episodes 100 \
     direct-repeats direct-context direct-batch paper
 fewshot models sounds --llm smollm2-135m gemma3-270m qwen2.5-0.5b --episodes 100 --settings 2x1 5x1 --scorer knn direct
 once enhance enhance.py --speech "$dev/speech" --noise "$dev/noise"
-once enhance-resynthesis enhance.py --speech "$dev/speech" --noise "$dev/noise" --snr 0 5 --no-asr
 once speak speak.py --data "$dev/digits"
 once speak-heard speak.py --data "$dev/digits" --candidates 8 --rerank heard --no-questions
 once speak-qwen speak.py --data "$dev/digits" --llm qwen2.5-0.5b

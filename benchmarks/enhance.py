@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "mask by the codec only": lambda wave: enhancer.resembling(wave, codec.decode(codec.encode(wave))[0]),
         "nearest clean words": lambda wave: codec.decode(enhancer.rewrite(wave))[0],
         "mask by nearest clean words": lambda wave: enhancer.resembling(wave, codec.decode(enhancer.rewrite(wave))[0]),
+        "mask by examples only": lambda wave: enhancer._masked(wave, enhancer._by_example(codec.encode(wave))),
         "enhance": enhancer.enhance,
     }
     if llm:

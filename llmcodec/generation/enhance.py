@@ -18,7 +18,7 @@ from llmcodec.prompting import GenerationBuilder, load_generation_template
 Clip = Any  # path, numpy array or tensor [T] or [channels, T] at the codec's rate
 FFT, BANDS = 640, 64
 FLOOR = 0.1  # no band is turned down by more than this
-SOFTNESS = 0.7  # power of the share of speech that is the gain of the amplitude
+SOFTNESS = 0.5  # power of the share of speech that is the gain of the amplitude
 SPAN = 1  # frames on either side that are compared too
 MIXED = 3  # mixtures of each pair's speech with the noises of other pairs
 STEADY = 0.2  # share of a bin's frames in which steady noise is taken to stand alone
@@ -30,8 +30,9 @@ class Enhancer:
     A frame of the noisy clip is compared, by what its words stand for in the codec, with every frame of the noisy
     demonstrations, and of mixtures of their speech with each other's noises. The share of speech that the `neighbours`
     nearest had in each band, known from their clean halves, is averaged and becomes a mask on the noisy spectrum, a
-    Wiener gain by example. Where it tells of noise, what is steady in the clip itself is subtracted too. The clip keeps
-    its own fine structure, which a resynthesis from words would lose.
+    Wiener gain by example. Where it tells of noise, what is steady in the clip itself is subtracted too, and what the
+    codec leaves out when it decodes the clip's words: its decoder has learned to leave noise out of speech. The clip
+    keeps its own fine structure, which a resynthesis from words would lose.
 
     codec: LLMCodec, its folder or hub id; None: the one inside the package.
     """
@@ -82,24 +83,36 @@ class Enhancer:
     def enhance(self, clip: Clip) -> Tensor:
         """The clip, cleaner: float32 [T], as long as it was, at the codec's rate. AudioError: it cannot be read."""
         wave = load_audio(clip, self.codec.sample_rate)
-        distances, places = self._nearest(self.codec.encode(wave), self.neighbours)
-        weights = (-distances.square() / (0.5 * distances[:, -1:].square()).clamp(min=1e-9)).softmax(1)
-        return self.masked(wave, (weights[..., None] * self._masks_known[places]).sum(1))
-
-    def masked(self, wave: Tensor, gains: Tensor) -> Tensor:
-        """wave [T] with the shares [F, spectra * BANDS] of each frame's bands left in it."""
-        spectrum = self._stft(wave)
-        rows = gains.unflatten(1, (self._per_frame, BANDS)).flatten(0, 1)
-        share = torch.cat([rows, rows[-1:]])[: len(spectrum)] @ self._to_bins
-        gain = share**SOFTNESS * subtraction(spectrum.abs().square()) ** (1 - share)
-        return torch.istft((spectrum * gain.clamp(min=FLOOR)).mT, FFT, self._hop, window=self._window, length=len(wave))
+        codes = self.codec.encode(wave)
+        return self._masked(wave, self._by_example(codes), self._left(wave, self.codec.decode(codes)[0]))
 
     def resembling(self, wave: Tensor, target: Tensor) -> Tensor:
         """wave [T], its bands turned down to what `target` [T] has in them, at most: a Wiener gain."""
+        return self._masked(wave, self._left(wave, target))
+
+    def _masked(self, wave: Tensor, share: Tensor, heard: Tensor | None = None) -> Tensor:
+        """wave [T] with the shares [n, BANDS] of speech in its spectra left in it; where they tell of noise, with those
+        `heard` in it, too."""
+        spectrum = self._stft(wave)
+        share = (share @ self._to_bins)[: len(spectrum)]
+        doubtful = subtraction(spectrum.abs().square())
+        if heard is not None:
+            doubtful = doubtful * (heard @ self._to_bins) ** SOFTNESS
+        gain = share**SOFTNESS * doubtful ** (1 - share)
+        return torch.istft((spectrum * gain.clamp(min=FLOOR)).mT, FFT, self._hop, window=self._window, length=len(wave))
+
+    def _by_example(self, codes: AudioCodes) -> Tensor:
+        """The share of speech in each spectrum of a clip where the demonstrations sound like it: [n, BANDS]."""
+        distances, places = self._nearest(codes, self.neighbours)
+        weights = (-distances.square() / (0.5 * distances[:, -1:].square()).clamp(min=1e-9)).softmax(1)
+        rows = (weights[..., None] * self._masks_known[places]).sum(1)
+        spectra = rows.unflatten(1, (self._per_frame, BANDS)).flatten(0, 1)
+        return torch.cat([spectra, spectra[-1:]])  # a transform centred on its samples has one more
+
+    def _left(self, wave: Tensor, target: Tensor) -> Tensor:
+        """The share of the bands of `wave` [T] that `target` [T] has, at most all: [n, BANDS]."""
         power, wanted = self._bands(wave), self._bands(target)
-        gains = wanted / (wanted + (power - wanted).clamp(min=0) + 1e-9)
-        frames = -(-len(wave) // self.codec.config.frame_samples)
-        return self.masked(wave, self._by_frame(gains, frames))
+        return wanted / (wanted + (power - wanted).clamp(min=0) + 1e-9)
 
     def rewrite(self, clip: Clip, llm: FrozenLLM | None = None, shots: int = 2, choices: int = 8) -> AudioCodes:
         """The words of a clean clip: each one of those that the clean halves hold where the noisy halves sound most

@@ -64,6 +64,17 @@ def test_a_target_is_a_bound(enhancer, pairs):
     assert si_sdr(target, enhancer.resembling(wave, target)) > si_sdr(target, wave)
 
 
+def test_what_the_decoder_leaves_out_is_turned_down_too(enhancer, pairs, sound, monkeypatch):
+    clean = sound(9000, seed=7)
+    noisy = clean + noise(9000, 60)
+
+    def gain(decoded):
+        monkeypatch.setattr(enhancer.codec, "decode", lambda codes: decoded[None])
+        return si_sdr(clean, enhancer.enhance(noisy))
+
+    assert gain(clean) > gain(noisy) + 1
+
+
 def test_pairs_that_cannot_be_used_are_refused(tiny_codec, pairs, tmp_path):
     noisy, clean = pairs
     made = Enhancer(tiny_codec)
