@@ -30,7 +30,7 @@ def speak_table(content: dict[str, Any]) -> str:
     """What Whisper hears in generated digits and in others, and the questions."""
     rows = [
         [row["what"], percent(row["restricted"]), percent(row["free"]),
-         "{value:.2f} ({low:.2f}-{high:.2f})".format(**row["dnsmos"]), row["restricted"]["n"]]
+         mean_opinion(row), row["restricted"]["n"]]
         for row in content["rows"]
     ]  # fmt: skip
     asked = [
@@ -54,6 +54,18 @@ def speak_table(content: dict[str, Any]) -> str:
     return "\n".join([*parts, facts])
 
 
+def voices_table(results: dict[str, dict[str, Any]]) -> str:
+    """Generated digits beside recordings, a voice in each row."""
+    rows = []
+    for content in results.values():
+        by = {row["what"]: row for row in content["rows"]}
+        made = by["generated"]
+        quality = [mean_opinion(by[name]) for name in ("generated", "other recordings", "their codec round trip")]
+        rows.append([content["data"], percent(made["restricted"]), *quality, made["restricted"]["n"]])
+    head = ["voice", "one of the ten (%)", "DNSMOS", "of other recordings", "of their round trip", "n"]
+    return table(head, rows)
+
+
 def text_to_audio_table(content: dict[str, Any]) -> str:
     """How far sounds made from their names are from real ones."""
     rows = [
@@ -62,6 +74,10 @@ def text_to_audio_table(content: dict[str, Any]) -> str:
     ]
     note = f"{content['llm'].rsplit('/', 1)[-1]}, {content['data']}, {content['clips']} clips of each kind."
     return "\n".join([table(["what", "FAD", "KL"], rows), "", note])
+
+
+def mean_opinion(row: dict[str, Any]) -> str:
+    return "{value:.2f} ({low:.2f}-{high:.2f})".format(**row["dnsmos"])
 
 
 def percent(found: dict[str, Any]) -> str:

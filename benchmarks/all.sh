@@ -51,6 +51,10 @@ if [ -d "${LLMCODEC_MODELS:-}/kokoro" ]; then # digits in a clean voice, synthet
     once speak-clean speak.py --data "$voice/synthetic" --no-questions
     once speak-clean-heard speak.py --data "$voice/synthetic" --candidates 8 --rerank heard --no-questions
     once speak-clean-qwen speak.py --data "$voice/synthetic" --llm qwen2.5-0.5b --no-questions
+    for name in am_adam bf_emma; do
+        "$python" synthetic_digits.py --kokoro "$LLMCODEC_MODELS/kokoro" --voice "$name" --each 8 --out "$voice/$name"
+        once "voice-$name" speak.py --data "$voice/$name" --generations 50 --no-questions
+    done
     rm -r "$voice"
 fi
 once text_to_audio text_to_audio.py --data "$dev/sounds"

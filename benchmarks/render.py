@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import table
-from _generation_tables import enhance_table, speak_table, text_to_audio_table
+from _generation_tables import enhance_table, speak_table, text_to_audio_table, voices_table
 from _load_table import load_table
 from _reliability_tables import bulk_table, faults_table, fuzz_table, leaks_table
 
@@ -85,7 +85,6 @@ def main() -> None:
         tables["speed_codec"] = speed_table(results["speed"], ("llmcodec",))
     for name, make in (
         ("enhance", enhance_table),
-        ("enhance-resynthesis", enhance_table),
         ("speak", speak_table),
         ("speak-heard", speak_table),
         ("speak-qwen", speak_table),
@@ -105,6 +104,9 @@ def main() -> None:
             tables[name] = f"{make(results[name])} `{name}.json`: {made(results[name])}."
     if results.keys() >= DECODERS.keys():
         tables["decoders"] = decoders_table({name: results[name] for name in DECODERS})
+    if voices := {name: content for name, content in results.items() if name.startswith("voice-")}:
+        notes = [f"`{name}.json`: {made(content)}." for name, content in voices.items()]
+        tables["voices"] = "\n".join([voices_table(voices), "", " ".join(notes)])
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         filled = fill(text, tables, "" if path.parent == ROOT else "../")

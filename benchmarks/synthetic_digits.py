@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Make an audiofolder of digits in one synthetic voice, as benchmarks/speak.py takes it: clean speech beside the
-telephone recordings, whose own noise bounds what can be made of them.
+"""Make an audiofolder of digits in one synthetic voice, as benchmarks/speak.py takes it: clean speech, beside
+telephone recordings, whose own quality bounds what can be made of them.
 
     python benchmarks/synthetic_digits.py --kokoro FOLDER --voice af_heart --out DIGITS
 
