@@ -158,13 +158,6 @@ def _encodec_package() -> System:
     return System("EnCodec 24 kHz (encodec)", 24_000, lambda wave: model.encode(wave[None, None]), model.decode)
 
 
-def _compiled() -> System:
-    codec = LLMCodec.from_pretrained()
-    for part in (codec.encoder, codec.decoder):
-        part.compile(dynamic=True)
-    return System("llmcodec, torch.compile", codec.sample_rate, codec.encode, codec.decode)
-
-
 def _bfloat16() -> System:
     codec = LLMCodec.from_pretrained()
     half = torch.autocast("cpu", torch.bfloat16)
@@ -172,7 +165,6 @@ def _bfloat16() -> System:
 
 
 PEERS: dict[str, Callable[[], System]] = {
-    "compile": _compiled,
     "bfloat16": _bfloat16,
     "conv": lambda: published_size(per_call=False),
     "conv-per-call": lambda: published_size(per_call=True),

@@ -17,7 +17,7 @@ once() { # NAME SCRIPT ARGUMENTS...
     [ -f "$out" ] || { echo "== $out" && "$python" "$script" --threads "${THREADS:-2}" --out "$out" "$@"; }
 }
 
-once speed speed.py --seconds 1 10 600 3600 --peers compile bfloat16 conv conv-per-call encodec dac mimi snac encodec-package
+once speed speed.py --seconds 1 10 600 3600 --peers bfloat16 conv conv-per-call encodec dac mimi snac encodec-package
 once reconstruct reconstruct.py --data "$dev/speech"
 once reconstruct_sounds reconstruct.py --data "$dev/sounds" --no-asr
 # The codecs that recipes/settle.yaml and recipes/adversarial.yaml make: SETTLE=runs/settle/codec, ADVERSARIAL=...
