@@ -29,10 +29,9 @@ def enhance_table(content: dict[str, Any]) -> str:
 def speak_table(content: dict[str, Any]) -> str:
     """What Whisper hears in generated digits and in others, and the questions."""
     rows = [
-        [row["what"], percent(row["restricted"]), percent(row["free"]),
-         mean_opinion(row), row["restricted"]["n"]]
+        [row["what"], percent(row["restricted"]), percent(row["free"]), mean_opinion(row), row["restricted"]["n"]]
         for row in content["rows"]
-    ]  # fmt: skip
+    ]
     asked = [
         [f"level {row['level']}" if isinstance(row["level"], int) else row["level"], percent(row["answer"]),
          percent(row["heard"]), row["refused"], row["answer"]["n"]]

@@ -105,8 +105,7 @@ def main() -> None:
     if results.keys() >= DECODERS.keys():
         tables["decoders"] = decoders_table({name: results[name] for name in DECODERS})
     if voices := {name: content for name, content in results.items() if name.startswith("voice-")}:
-        notes = [f"`{name}.json`: {made(content)}." for name, content in voices.items()]
-        tables["voices"] = "\n".join([voices_table(voices), "", " ".join(notes)])
+        tables["voices"] = "\n".join([voices_table(voices), "", sources(voices)])
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         filled = fill(text, tables, "" if path.parent == ROOT else "../")
@@ -124,6 +123,11 @@ def fill(text: str, tables: dict[str, str], to_root: str) -> str:
         return f"{found[1]}{linked}\n{found[3]}"
 
     return re.sub(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", replace, text, flags=re.DOTALL)
+
+
+def sources(results: dict[str, dict[str, Any]]) -> str:
+    """Where each of several results comes from."""
+    return " ".join(f"`{name}.json`: {made(content)}." for name, content in results.items())
 
 
 def made(content: dict[str, Any]) -> str:
@@ -307,9 +311,8 @@ def decoders_table(results: dict[str, dict[str, Any]]) -> str:
             labels, values, intervals = zip(*(measured(name, row) for row in found), strict=True)
             cells = [f"{value} ({interval})" for value, interval in zip(values, intervals, strict=True)]
             rows.append([labels[0], *cells])
-    notes = [f"`{name}.json`: {made(content)}." for name, content in results.items()]
     head = ["measure", *(DECODERS[name] for name in results)]
-    return "\n".join([table(head, rows), "", " ".join(["Clips of speech.", *notes])])
+    return "\n".join([table(head, rows), "", f"Clips of speech. {sources(results)}"])
 
 
 def use_table(content: dict[str, Any]) -> str:
